@@ -1,0 +1,206 @@
+"""Deciding a call: check · needs · decide · settle. The story on one page (DESIGN §2).
+
+RULE: the order of the lines is the order of precedence, and it is part of the contract:
+unknown tool → disallowed here → arguments → resource exists. Static before stateful.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from toolgate.core.bundle import Bundle
+from toolgate.core.catalog import Absent, Found, Operation
+from toolgate.core.codes import CODES
+from toolgate.core.environment import disallowed, missing_resource, unknown, written_way
+from toolgate.core.model import (
+    Call,
+    Completed,
+    Decision,
+    Facts,
+    Failed,
+    Named,
+    Permit,
+    Recovery,
+    Refusal,
+    Reply,
+    UpstreamRequest,
+    ValidCall,
+    Wire,
+)
+from toolgate.core.signature import Decoded, Rejected
+
+Result: TypeAlias = Literal["passed", "refused", "not reached"]
+STAGES: Final = ("tool", "environment", "arguments", "resources")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One line of the decision, as `explain` shows it."""
+
+    stage: str
+    result: Result
+    reason: str = ""
+    statements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    decision: Decision
+    stages: tuple[Stage, ...]
+
+
+def needs(_call: Call, _bundle: Bundle) -> tuple[str, ...]:
+    """Name the balances the decision reads: none before budgets arrive."""
+    return ()
+
+
+def check(call: Call, bundle: Bundle) -> ValidCall | Refusal:
+    """The operation exists here and the arguments fit: decoded, judged and rebuilt once."""
+    asked = call.asked
+    match asked:
+        case Wire():
+            found = bundle.catalog.find(asked.method, asked.path, asked.query)
+            if isinstance(found, Absent):
+                return unknown(f"`{asked.method} {asked.path}`", found)
+            if len(found.operations) > 1:
+                return _check_several(call, asked, found, bundle)
+            return _check_wire(call, asked, found, 0, bundle)
+        case Named():
+            operation = bundle.catalog.named(asked.operation)
+            if isinstance(operation, Absent):
+                return unknown(f"`{asked.operation}`", operation)
+            if not operation.allowed:
+                return disallowed(operation, bundle)
+            checked = _valid(call, operation, operation.signature.accept(asked.arguments))
+            return _as_taken(checked, bundle) if isinstance(checked, ValidCall) else checked
+
+
+def decide(valid: ValidCall, _facts: Facts, bundle: Bundle) -> Decision:
+    """The first refusal that holds, or a Permit. INVARIANT: the only place that makes one."""
+    return missing_resource(valid, bundle) or Permit(valid)
+
+
+def settle(permit: Permit, reply: Reply, violations: tuple[object, ...]) -> Completed | Failed:
+    """What the answer means for the caller: it stands, unless it breaks its contract and the tool refuses that."""
+    operation = permit.valid.operation
+    if not violations or operation.validate_responses != "refuse":
+        return Completed(reply, operation=operation)
+    code = CODES["upstream.off_schema"]
+    return Failed(
+        code,
+        f"the answer of `{operation.key}` does not fit its declared response",
+        written_way(operation, code.code) or Recovery(code.action, code.hint),
+        sent="yes",
+        operation=operation,
+        violations=violations,  # type: ignore[arg-type]
+    )
+
+
+def explain(call: Call, facts: Facts, bundle: Bundle) -> Explanation:
+    """Decide, and tell stage by stage; the reasons come out of the evaluation itself."""
+    checked = check(call, bundle)
+    decision = checked if isinstance(checked, Refusal) else decide(checked, facts, bundle)
+    match decision:
+        case Permit():
+            return Explanation(decision, tuple(Stage(stage, "passed") for stage in STAGES))
+        case Refusal():
+            at = STAGES.index(decision.stage)
+            passed = tuple(Stage(stage, "passed") for stage in STAGES[:at])
+            refused = Stage(decision.stage, "refused", decision.detail, decision.statements)
+            rest = tuple(Stage(stage, "not reached") for stage in STAGES[at + 1 :])
+            return Explanation(decision, (*passed, refused, *rest))
+
+
+def _check_wire(call: Call, wire: Wire, found: Found, at: int, bundle: Bundle) -> ValidCall | Refusal:
+    operation = found.operations[at]
+    if not operation.allowed:
+        return disallowed(operation, bundle)
+    if len(wire.body) > operation.limits.max_body:
+        return _too_large(operation, wire.body)
+    checked = _valid(call, operation, operation.signature.decode(wire, found.path_values[at]))
+    if operation.forward_headers and isinstance(checked, ValidCall):
+        return replace(checked, request=_forwarding(checked.request, wire, operation.forward_headers))
+    return checked
+
+
+def _check_several(call: Call, wire: Wire, found: Found, bundle: Bundle) -> ValidCall | Refusal:
+    """One request that means several operations at once: all that it satisfies must be allowed (DESIGN §6).
+
+    SECURITY: an operation whose key differs only by `#…` would otherwise be a way around its twin's deny.
+    """
+    decoded = [
+        op.signature.decode(wire, values) for op, values in zip(found.operations, found.path_values, strict=True)
+    ]
+    satisfied = [at for at, result in enumerate(decoded) if isinstance(result, Decoded)]
+    if not satisfied:
+        allowed = [at for at, op in enumerate(found.operations) if op.allowed]
+        return _check_wire(call, wire, found, allowed[0] if allowed else 0, bundle)
+    denied = [at for at in satisfied if not found.operations[at].allowed]
+    return _check_wire(call, wire, found, (denied or satisfied)[0], bundle)
+
+
+def _as_taken(valid: ValidCall, bundle: Bundle) -> ValidCall | Refusal:
+    """A call by name, unless its request means something else on the wire.
+
+    SECURITY: `getFile(id="recent")` is sent as `/files/recent`, which may be another operation with rules of its own.
+    """
+    operation, request = valid.operation, valid.request
+    if request.body is not None and len(request.body) > operation.limits.max_body:
+        return _too_large(operation, request.body)
+    path, _, query = request.target.partition("?")
+    wire = Wire(request.method, f"/{operation.tool}{path}", query, dict(request.headers), request.body or b"")
+    found = bundle.catalog.find(wire.method, wire.path, wire.query)
+    if isinstance(found, Absent) or operation not in found.operations:
+        return _means_another(operation, found, bundle)
+    for twin, values in zip(found.operations, found.path_values, strict=True):
+        if not twin.allowed and isinstance(twin.signature.decode(wire, values), Decoded):
+            return disallowed(twin, bundle)
+    return valid
+
+
+def _means_another(operation: Operation, found: Found | Absent, bundle: Bundle) -> Refusal:
+    taken = () if isinstance(found, Absent) else found.operations
+    denied = [other for other in taken if not other.allowed]
+    if denied:
+        return disallowed(denied[0], bundle)
+    named = " and ".join(f"`{other.key}`" for other in taken) or "no operation"
+    detail = f"with these arguments the path of `{operation.key}` means {named}"
+    return _rejected(operation, Rejected("arguments.invalid", detail))
+
+
+def _valid(call: Call, operation: Operation, result: Decoded | Rejected) -> ValidCall | Refusal:
+    if isinstance(result, Rejected):
+        return _rejected(operation, result)
+    return ValidCall(call, operation, result.arguments, result.request)
+
+
+def _forwarding(request: UpstreamRequest, wire: Wire, names: frozenset[str]) -> UpstreamRequest:
+    """The request with the undeclared headers its tool passes on (`forward_headers`); a declared one is never replaced."""
+    declared = {name.lower() for name, _ in request.headers}
+    passed = tuple((name, wire.headers[name]) for name in sorted(names - declared) if name in wire.headers)
+    return replace(request, headers=request.headers + passed)
+
+
+def _too_large(operation: Operation, body: bytes) -> Refusal:
+    most = operation.limits.max_body
+    return _rejected(
+        operation,
+        Rejected(
+            "arguments.too_large", f"the body of {len(body)} bytes is larger than the {most} `{operation.key}` takes"
+        ),
+    )
+
+
+def _rejected(operation: Operation, rejected: Rejected) -> Refusal:
+    code = CODES[rejected.code]
+    recovery = written_way(operation, code.code) or Recovery(code.action, _fix(rejected) or code.hint)
+    return Refusal(
+        code, rejected.detail, recovery, stage="arguments", violations=rejected.violations, operation=operation
+    )
+
+
+def _fix(rejected: Rejected) -> str | None:
+    """A hint that names what to change, when there is one clear thing."""
+    named = [f"`{violation.path}`" for violation in rejected.violations[:3]]
+    return f"Fix {', '.join(named)} and send the call again." if named else None

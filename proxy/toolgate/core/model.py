@@ -1,0 +1,221 @@
+"""The values of a call, in the order they come to be (DESIGN §2).
+
+Each is immutable and the only input of the next: Call → ValidCall → Permit | Refusal → Reply → Outcome.
+Whoever holds a value holds the proof that everything before it was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from toolgate.core.catalog import Operation
+    from toolgate.core.codes import Code
+
+# A decoded JSON value. Validation gives it its shape; mypy cannot.
+Json: TypeAlias = Any
+Effect: TypeAlias = Literal["read", "write", "destructive"]
+Sent: TypeAlias = Literal["no", "unknown", "yes"]
+Source: TypeAlias = Literal["upstream", "gate"]
+Header: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: `id` is `<issuer>/<sub>`, or the bare id of the anonymous workload."""
+
+    id: str
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An HTTP request as it came: well formed, within the limits, nothing decoded yet.
+
+    `path` and `query` are the raw ASCII of the request line (`query` without the `?`);
+    header names are lower case and each occurs once unless the wire allows a list.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A call by name with its arguments object: a model's function call (`POST /-/call`, MCP)."""
+
+    operation: str  # `tool.operationId`, or the `tool__operationId` of `/-/tools`
+    arguments: Mapping[str, Json]
+
+
+Asked: TypeAlias = Wire | Named
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt to use a tool. Made only by a listener: the caller is authenticated, the wire was well formed."""
+
+    id: str
+    at_ms: int
+    principal: Principal
+    asked: Asked
+    reason: str | None = None  # what the agent said it calls this for (`Toolgate-Reason`)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with an argument. `path` is a JSON Pointer into the arguments object."""
+
+    path: str
+    keyword: str
+    message: str
+    expected: Json = None
+    suggestion: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that are judged by their size and digest only: a binary body or a file part of a form."""
+
+    content: bytes
+    content_type: str | None = None
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart body, in document order. `value` is text, JSON or a `Blob`."""
+
+    name: str
+    content: bytes
+    content_type: str | None = None
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """The request as it will be sent, rebuilt from validated values; credentials and framing are the client's."""
+
+    method: str
+    target: str  # path and query, percent-encoded, without the upstream's base path
+    headers: tuple[Header, ...]
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidCall:
+    """A call whose operation exists here and whose arguments fit its schema. Made only by `engine.check`."""
+
+    call: Call
+    operation: Operation
+    arguments: Mapping[str, Json]  # DESIGN §6: parameters by name, the body under `body`
+    request: UpstreamRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The way forward: what kind of step, one imperative sentence a model can act on, and where to."""
+
+    action: str
+    hint: str
+    alternatives: tuple[str, ...] = ()
+    retry_after_s: float | None = None
+    waiting_on: tuple[str, ...] = ()
+    approval: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer no: nothing was sent. `stage` is the line of `decide` (DESIGN §2) that said it."""
+
+    code: Code
+    detail: str
+    recovery: Recovery
+    stage: str
+    violations: tuple[Violation, ...] = ()
+    statements: tuple[str, ...] = ()
+    operation: Operation | None = None
+    title: str | None = None  # when the code's own title does not fit (`MetricNotFound`)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A guard, not a snapshot: take `amount` of `key` while taken + amount ≤ given."""
+
+    key: str
+    amount: int
+    given: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Proof that a call may be sent. Made only by `engine.decide`; the upstream client takes nothing else."""
+
+    valid: ValidCall
+    charges: tuple[Charge, ...] = ()
+    statements: tuple[str, ...] = ()
+
+
+Decision: TypeAlias = Permit | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the upstream answered. `body` is whole bytes, or a stream that must be read or closed."""
+
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The call was sent and the upstream answered; its own 4xx and 5xx are answers too."""
+
+    reply: Reply
+    source: Source = "upstream"
+    operation: Operation | None = None  # whose upstream it was: a `Location` under it is rewritten
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call was permitted and did not complete; `sent` says whether the upstream may have acted."""
+
+    code: Code
+    detail: str
+    recovery: Recovery
+    sent: Sent
+    operation: Operation | None = None
+    violations: tuple[Violation, ...] = ()
+
+
+Outcome: TypeAlias = Completed | Refused | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """State a decision was told. Each issue adds the facts its line of `decide` reads."""
+
+    balances: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One journal event: what happened, as plain JSON. The writer adds `v`, `writer`, `seq` and the chain."""
+
+    kind: str  # Decided · Finished · BundleLoaded · RunStarted · JournalPruned …
+    at_ms: int
+    data: Mapping[str, Json]
+    call: str | None = None
+    run: str | None = None
+    effectful: bool = False  # a write or destructive permit: `journal.sync: effects` flushes its batch to disk

@@ -1,0 +1,431 @@
+"""A call's arguments: decoded once, judged, and written again as the request that is sent.
+
+RULE: what was judged is what is sent. The request is built from the arguments object only, and what it says is read
+back and compared before anyone may send it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from toolgate.core.bodies import (
+    BODY,
+    Body,
+    Content,
+    MediaType,
+    OpaqueBody,
+    WrongMediaType,
+    differing,
+    is_json,
+    matches,
+    parse_media_type,
+    read_body,
+    write_body,
+)
+from toolgate.core.fields import Fields, join_cookies, join_query, split_cookies, split_query
+from toolgate.core.model import Header, Json, UpstreamRequest, Violation, Wire
+from toolgate.core.parameters import (
+    Parameter,
+    read_header,
+    read_path,
+    write_header,
+    write_path,
+)
+from toolgate.core.schema import Judge, offered, self_contained
+from toolgate.core.violations import MOST_VIOLATIONS
+from toolgate.core.wiretext import (
+    Malformed,
+    Unwritable,
+    echo,
+    header_text,
+    is_deceptive,
+    pointer,
+    quote_path,
+    unquote,
+)
+
+_PLAIN_SEGMENT: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-._~]+").fullmatch
+_IDENTITY: Final = frozenset({"", "identity"})
+Problem: TypeAlias = Literal["arguments.malformed", "arguments.invalid", "arguments.media_type", "arguments.too_large"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Arguments that fit, and the request that says exactly them."""
+
+    arguments: Mapping[str, Json]
+    request: UpstreamRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why the arguments cannot be sent; `violations` point into the arguments object."""
+
+    code: Problem
+    detail: str
+    violations: tuple[Violation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A document's path key: literal texts around its parameters, and the query the key itself carries."""
+
+    literals: tuple[str, ...]  # one more than there are path parameters
+    query: tuple[tuple[str, str], ...] = ()  # decoded pairs that are always sent
+
+    @property
+    def is_compound(self) -> bool:
+        """Whether a segment holds more than one whole parameter, so that texts may add up to dots."""
+        return any(text and not text.endswith("/") for text in self.literals[:-1]) or any(
+            text and not text.startswith("/") for text in self.literals[1:]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """An operation's parameters by where they stand."""
+
+    path: tuple[Parameter, ...]
+    query: Fields
+    header: tuple[Parameter, ...]
+    cookie: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What may be sent as the body, and who judges the arguments."""
+
+    judge: Judge  # of a call without a body
+    bodies: Mapping[str, Body]
+    is_required: bool = False
+    masks: tuple[str, ...] = ()
+
+
+class Signature:
+    """How one operation's arguments are written on the wire, and what fits."""
+
+    __slots__ = (
+        "_cookie",
+        "_defaults",
+        "_fixed_query",
+        "_has_cookies",
+        "_header",
+        "_header_names",
+        "_is_compound",
+        "_judge",
+        "_method",
+        "_path",
+        "_query",
+        "_schema",
+        "_template",
+        "bodies",
+        "body_required",
+        "masks",
+        "parameters",
+    )
+
+    def __init__(self, method: str, template: Template, places: Places, contents: Contents) -> None:
+        self._method = method
+        self._template = template
+        self._is_compound = template.is_compound
+        self._path = places.path
+        self._query = places.query
+        self._header = places.header
+        self._header_names = tuple(each.name.lower() for each in places.header)
+        self._cookie = places.cookie
+        self._has_cookies = bool(places.cookie.parameters)
+        self._judge = contents.judge
+        self._fixed_query = join_query((quote_path(name), quote_path(text)) for name, text in template.query)
+        self.parameters = (*places.path, *places.query.parameters, *places.header, *places.cookie.parameters)
+        self._defaults: tuple[tuple[Parameter, Json], ...] = ()
+        self.bodies = contents.bodies
+        self.body_required = contents.is_required
+        self.masks = contents.masks
+        self._schema: dict[str, Json] | None = None
+
+    def fill_defaults(self, defaults: Mapping[str, Json]) -> None:
+        """Set the defaults, by key, that are filled in: at load, after each was judged by its own schema."""
+        self._defaults = tuple((each, defaults[each.key]) for each in self.parameters if each.key in defaults)
+
+    # -- a call over the wire ----------------------------------------------------------------------------------
+
+    def decode(self, wire: Wire, path_values: Sequence[str]) -> Decoded | Rejected:
+        """Decode and judge a request; return the arguments with the request that will be sent."""
+        try:
+            return self._decode(wire, path_values)
+        except WrongMediaType as error:
+            return Rejected("arguments.media_type", str(error))
+        except Malformed as error:
+            return Rejected("arguments.malformed", str(error))
+        except Unwritable as error:
+            return _unwritable(error)
+
+    def _decode(self, wire: Wire, path_values: Sequence[str]) -> Decoded | Rejected:
+        wrong: list[Violation] = []
+        arguments = self._read_path(path_values, wrong)
+        if wire.query or self._fixed_query:
+            self._read_query(wire.query, arguments, wrong)
+        if self._header:
+            self._read_headers(wire.headers, arguments)
+        if self._has_cookies and "cookie" in wire.headers:  # where none is declared, cookies are dropped (DESIGN §17)
+            values, missed = self._cookie.read(split_cookies(wire.headers["cookie"]))
+            arguments.update(values)
+            wrong.extend(missed)
+        for parameter, default in self._defaults:
+            arguments.setdefault(parameter.key, default)
+        judge, content = self._read_body(wire, arguments, wrong)
+        if wrong or not judge.fits(arguments):
+            return _invalid((*wrong, *judge.violations(arguments)))
+        request = self._request(arguments, content)
+        self._prove(request, arguments, wire.query)
+        return Decoded(arguments, request)
+
+    def _read_path(self, path_values: Sequence[str], wrong: list[Violation]) -> dict[str, Json]:
+        arguments: dict[str, Json] = {}
+        for parameter, raw in zip(self._path, path_values, strict=True):
+            text = unquote(raw)
+            if not _PLAIN_SEGMENT(text) and (reason := _refused_in_path(text, parameter)):
+                wrong.append(Violation(pointer("", parameter.key), "path", f"{echo(text)} {reason}"))
+            arguments[parameter.key] = read_path(parameter, text)
+        return arguments
+
+    def _read_query(self, raw: str, arguments: dict[str, Json], wrong: list[Violation]) -> None:
+        pairs = split_query(raw)
+        for fixed in self._template.query:
+            if fixed not in pairs:
+                raise Malformed(f"the query must hold {echo('='.join(fixed))}")
+            pairs.remove(fixed)
+        values, missed = self._query.read(pairs)
+        arguments.update(values)
+        wrong.extend(missed)
+
+    def _read_headers(self, headers: Mapping[str, str], arguments: dict[str, Json]) -> None:
+        for parameter, name in zip(self._header, self._header_names, strict=True):
+            text = headers.get(name)
+            if text is not None:
+                if not text.isascii() or is_deceptive(text):
+                    raise Malformed(f"the header `{parameter.name}` holds something else than printable ASCII")
+                arguments[parameter.key] = read_header(parameter, text)
+
+    def _read_body(
+        self, wire: Wire, arguments: dict[str, Json], wrong: list[Violation]
+    ) -> tuple[Judge, Content | None]:
+        """Read the body into the arguments; return who judges them, and the body to send."""
+        coding = wire.headers.get("content-encoding", "")
+        if coding.lower() not in _IDENTITY:
+            raise WrongMediaType(f"the content encoding {echo(coding)} is not accepted; send the body as it is")
+        if not wire.body:
+            return self._judge, None
+        if not self.bodies:
+            raise Malformed("this operation takes no body; send none")
+        media, body = self._body_for(wire.headers.get("content-type"))
+        content = read_body(body, wire.body, media)
+        arguments[BODY] = content.value
+        wrong.extend(content.wrong)
+        return body.judge, content
+
+    def _body_for(self, content_type: str | None) -> tuple[MediaType, Body]:
+        if content_type is None:
+            raise WrongMediaType(f"the body has no Content-Type; send {_either(self.bodies)}")
+        media = parse_media_type(content_type)
+        body = self.bodies.get(media.essence) or _ranged(self.bodies, media.essence)
+        if body is None:
+            raise WrongMediaType(f"{echo(media.essence)} is not accepted here; send {_either(self.bodies)}")
+        return media, body
+
+    # -- a call by name ----------------------------------------------------------------------------------------
+
+    def accept(self, arguments: Mapping[str, Json]) -> Decoded | Rejected:
+        """Judge an arguments object; return it with the request that will be sent."""
+        filled = dict(arguments)
+        for parameter, default in self._defaults:
+            filled.setdefault(parameter.key, default)
+        if BODY not in filled or not self.bodies:
+            return self._accept_with(None, filled)
+        first: Rejected | None = None
+        for body in _by_preference(self.bodies, filled[BODY]):
+            outcome = self._accept_with(body, filled)
+            if isinstance(outcome, Decoded):
+                return outcome
+            first = first or outcome
+        return first or Rejected("arguments.malformed", "this operation takes no body; send none")
+
+    def _accept_with(self, body: Body | None, arguments: Mapping[str, Json]) -> Decoded | Rejected:
+        try:
+            content = None if body is None else write_body(body, arguments[BODY])
+            judged = dict(arguments)
+            if content is not None:
+                judged[BODY] = content.value
+            judge = self._judge if body is None else body.judge
+            wrong = content.wrong if content is not None else ()
+            if wrong or not judge.fits(judged):
+                return _invalid((*wrong, *judge.violations(judged)))
+            request = self._request(judged, content)
+            self._prove(request, judged, None)
+        except WrongMediaType as error:
+            return Rejected("arguments.media_type", str(error))
+        except Malformed as error:
+            return Rejected("arguments.malformed", str(error))
+        except Unwritable as error:
+            return _unwritable(error)
+        return Decoded(judged, request)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def _request(self, arguments: Mapping[str, Json], content: Content | None) -> UpstreamRequest:
+        path = self._write_path(arguments)
+        pairs = self._query.write(arguments)
+        query = join_query(pairs)
+        if self._fixed_query:
+            query = f"{self._fixed_query}&{query}" if query else self._fixed_query
+        headers = self._write_headers(arguments) if self._header or self._has_cookies else ()
+        if content is None:
+            return UpstreamRequest(self._method, f"{path}?{query}" if query else path, headers, None)
+        typed = (("content-type", content.content_type), *headers)
+        return UpstreamRequest(self._method, f"{path}?{query}" if query else path, typed, content.written)
+
+    def _write_path(self, arguments: Mapping[str, Json]) -> str:
+        if not self._path:
+            return self._template.literals[0]
+        texts = [self._template.literals[0]]
+        for parameter, literal in zip(self._path, self._template.literals[1:], strict=True):
+            texts.append(_written_segment(parameter, arguments[parameter.key]))
+            texts.append(literal)
+        path = "".join(texts)
+        if self._is_compound and any(segment in {".", ".."} for segment in path.split("/")):
+            raise Unwritable("the path parameters add up to a dot segment")
+        return path
+
+    def _write_headers(self, arguments: Mapping[str, Json]) -> tuple[Header, ...]:
+        headers = []
+        for parameter in self._header:
+            if parameter.key in arguments:
+                text = _written_header(parameter, arguments[parameter.key])
+                headers.append((parameter.name, text))
+        if self._has_cookies and (pairs := self._cookie.write(arguments)):
+            headers.append(("cookie", join_cookies(pairs)))
+        return tuple(headers)
+
+    def _prove(self, request: UpstreamRequest, arguments: Mapping[str, Json], came: str | None) -> None:
+        """Read the request's query and cookies back. Raises Unwritable when they do not say the arguments."""
+        # Bytes equal to those the arguments were read from say the same: nothing to read again.
+        _, _, query = request.target.partition("?")
+        if query != came and query:
+            again: dict[str, Json] = {}
+            self._read_query(query, again, [])
+            _require_same(self._query.parameters, arguments, again)
+        elif came is None:
+            _require_same(self._query.parameters, arguments, {})
+        if self._has_cookies:
+            cookie = next((text for name, text in request.headers if name == "cookie"), "")
+            values, _ = self._cookie.read(split_cookies(cookie))
+            _require_same(self._cookie.parameters, arguments, values)
+
+    # -- what fits ---------------------------------------------------------------------------------------------
+
+    def schema(self) -> dict[str, Json]:
+        """Return the JSON Schema of the arguments object: 2020-12, every definition inside."""
+        if self._schema is None:
+            root = dict(self._judge.schema)
+            if self.bodies:
+                shown = list({id(body.shown): body.shown for body in self.bodies.values()}.values())
+                body = shown[0] if len(shown) == 1 else {"anyOf": shown}
+                root["properties"] = {**root["properties"], BODY: body}
+            self._schema = offered(self_contained(root, self._judge.defs))
+        return self._schema
+
+    def compile(self) -> None:
+        """Compile every judge now rather than at the first call."""
+        self._judge.compile()
+        for body in self.bodies.values():
+            body.judge.compile()
+
+
+def _written_segment(parameter: Parameter, value: Json) -> str:
+    """Write one path value and read it back. Raises Unwritable."""
+    try:
+        written = write_path(parameter, value, quote_path)
+        if type(value) is str and _PLAIN_SEGMENT(written) and parameter.is_plain_text:
+            return written
+        text = unquote(written)
+        problem = _refused_in_path(text, parameter)
+        again = value if problem else read_path(parameter, text)
+    except (Unwritable, Malformed) as error:
+        raise Unwritable(str(error), parameter.key) from None
+    if problem:
+        raise Unwritable(f"{echo(text)} {problem}", parameter.key)
+    if again != value:
+        raise Unwritable(f"{echo(value)} cannot be written in a path without changing", parameter.key)
+    return written
+
+
+def _written_header(parameter: Parameter, value: Json) -> str:
+    """Write one header value and read it back. Raises Unwritable."""
+    try:
+        written = header_text(write_header(parameter, value, header_text))
+        again = read_header(parameter, written)
+    except (Unwritable, Malformed) as error:
+        raise Unwritable(str(error), parameter.key) from None
+    if again != value:
+        raise Unwritable(f"{echo(value)} cannot be written in a header without changing", parameter.key)
+    return written
+
+
+def _refused_in_path(text: str, parameter: Parameter) -> str | None:
+    # SECURITY: these make another path of it, here or on the way (SAFETY B15, B16).
+    if text in {"", ".", ".."}:
+        return "cannot stand in a path: it must not be empty, `.` or `..`"
+    if "\\" in text or is_deceptive(text):
+        return "cannot stand in a path: it has a backslash or control characters"
+    if "/" in text:
+        if not parameter.reserved:
+            return "cannot stand in a path: it has a slash"
+        if any(segment in {"", ".", ".."} for segment in text.split("/")):
+            return "cannot stand in a path: it has empty or dot segments"
+    return None
+
+
+def _require_same(parameters: Sequence[Parameter], arguments: Mapping[str, Json], again: Mapping[str, Json]) -> None:
+    meant = {each.key: arguments[each.key] for each in parameters if each.key in arguments}
+    if meant != again:
+        raise Unwritable(
+            "the value cannot be written in its parameter's style without changing", differing(meant, again)
+        )
+
+
+def _unwritable(error: Unwritable) -> Rejected:
+    path = "" if error.key is None else pointer(error.base, error.key)
+    return _invalid((Violation(path, "style", str(error)),))
+
+
+def _invalid(violations: tuple[Violation, ...]) -> Rejected:
+    capped = violations[:MOST_VIOLATIONS]
+    if not capped:
+        return Rejected("arguments.invalid", "the arguments do not fit the operation's schema")
+    first = f"`{capped[0].path}`: {capped[0].message}" if capped[0].path else capped[0].message
+    more = f" (and {len(capped) - 1} more)" if len(capped) > 1 else ""
+    return Rejected("arguments.invalid", first + more, capped)
+
+
+def _ranged(bodies: Mapping[str, Body], essence: str) -> Body | None:
+    """Return the declared range that takes an essence, the narrower before `*/*`."""
+    for body in sorted(bodies.values(), key=lambda each: each.media_type == "*/*"):
+        if matches(body.media_type, essence) and (is_json(essence) or isinstance(body.reading, OpaqueBody)):
+            return body
+    return None
+
+
+def _by_preference(bodies: Mapping[str, Body], value: Json) -> list[Body]:
+    """Order the declared bodies for a call by name: bytes go where bytes are taken, the rest to JSON first."""
+    is_bytes = isinstance(value, dict) and "$base64" in value
+    return sorted(
+        bodies.values(),
+        key=lambda each: (isinstance(each.reading, OpaqueBody) != is_bytes, not is_json(each.media_type)),
+    )
+
+
+def _either(bodies: Mapping[str, Body]) -> str:
+    return " or ".join(f"`{name}`" for name in bodies)

@@ -1,0 +1,110 @@
+"""What the gateway asks of the outside: Protocols, and the two ways the outside can be broken.
+
+Adapters (`ledger/`, `upstream.py`) implement these; the gateway knows nothing else of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
+from toolgate.core.model import Charge, Event, Facts, Permit, Reply, Sent
+
+
+class LedgerError(Exception):
+    """The journal or the state store cannot be written or read. The gateway refuses: `gateway.unavailable`."""
+
+
+class UpstreamError(Exception):
+    """The upstream did not give a whole answer. `sent` says whether it may have acted on the call."""
+
+    def __init__(self, code: str, detail: str, *, sent: Sent) -> None:
+        super().__init__(detail)
+        self.code = code  # one of the `upstream.*` codes, or `environment.not_ready` when a credential is missing
+        self.detail = detail
+        self.sent = sent
+
+
+class Ledger(Protocol):
+    """The journal and the balances it justifies. One writer; the order of `record` and `append` is the order of the journal."""
+
+    def facts(self, keys: Iterable[str]) -> Facts:
+        """Answer from the process's own projection: no I/O, no waiting."""
+        ...
+
+    async def record(self, event: Event, charges: Sequence[Charge]) -> Facts | None:
+        """Write the event and take its charges in one act; return when both are committed.
+
+        Returns None when done, or fresh facts when a charge's guard failed (then nothing was written or taken).
+        Raises LedgerError when it cannot be written, or when the queue stays full beyond the write deadline.
+        """
+        ...
+
+    async def append(self, event: Event) -> None:
+        """Queue an event nobody waits for; waits only while the queue is full.
+
+        Raises LedgerError when the journal is known to be broken.
+        """
+        ...
+
+    def next_in_run(self, principal: str, at_ms: int) -> tuple[str, int]:
+        """The principal's implicit run (a new one after `idle_s` without calls) and the number of its next call."""
+        ...
+
+    def ready(self) -> str | None:
+        """None while the ledger can be written, else one sentence that says why not."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued and release the file."""
+        ...
+
+
+class Journal(Protocol):
+    """Questions to a journal. Each reads for itself, from any thread, and may block: never call one from the event loop.
+
+    Raises LedgerError when there is no journal or it cannot be read.
+    """
+
+    def events(self, wanted: Filter) -> Sequence[Row]: ...
+
+    def call(self, call: str) -> Sequence[Row]:
+        """Everything about one call, oldest first."""
+        ...
+
+    def runs(self, limit: int = 50) -> Sequence[RunSummary]:
+        """The newest runs first."""
+        ...
+
+    def head(self) -> Head | None: ...
+
+    def follow(self, after: int | None, wait: Callable[[], bool]) -> Iterator[Row]:
+        """Each row after the given one (None: from the end on), oldest first; `wait` sleeps, and ends it with False."""
+        ...
+
+    def verify(self, head: Head | None = None) -> Verified | Broken:
+        """Follow the chain from the first row to the last; with a head, also see that the head is in it."""
+        ...
+
+
+class Upstream(Protocol):
+    """The client that takes only a Permit: at most one request on the wire per `send`."""
+
+    async def send(self, permit: Permit) -> Reply:
+        """Send and return once the head has come. Raises UpstreamError, also from the reply's stream."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Meter(Protocol):
+    """What is counted of calls. Labels are registered names only, so that no caller can grow the series."""
+
+    def ended(self, operation: str | None, outcome: str, seconds: float, upstream_seconds: float = 0.0) -> None:
+        """A call ended: `outcome` is its code, or `completed`."""
+        ...
+
+    def defect(self, where: str, error: BaseException) -> None:
+        """Something broke that should not: counted, and told to the operator."""
+        ...

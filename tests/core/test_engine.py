@@ -1,0 +1,150 @@
+"""Check and decide: what no golden case of the worked example shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolgate.core import engine
+from toolgate.core.bundle import Bundle
+from toolgate.core.model import Call, Facts, Named, Permit, Principal, Refusal, Wire
+from toolgate.load.bundle import Sources, load
+
+TOOL = """\
+tool: box
+openapi: openapi.yaml
+forward_headers: [Accept-Language, X-Trace]
+environments:
+  prod:
+    upstream: "http://127.0.0.1:9"
+    allow: [get*, rename, health]
+"""
+
+OPENAPI = """\
+openapi: 3.0.3
+info: {title: box, version: "1"}
+paths:
+  /files/{id}:
+    get:
+      operationId: getFile
+      parameters:
+        - {name: id, in: path, required: true, schema: {type: string}}
+        - {name: X-Trace, in: header, schema: {type: string, maxLength: 8}}
+      responses: {"200": {description: ok}}
+  /files/recent:
+    get: {operationId: recent, responses: {"200": {description: ok}}}
+  /files/health:
+    get: {operationId: health, responses: {"200": {description: ok}}}
+  "/files/{id}#rename":
+    put:
+      operationId: rename
+      parameters: [{name: id, in: path, required: true, schema: {type: string}}]
+      requestBody: &body
+        required: true
+        content:
+          application/json:
+            schema: {type: object, required: [name], properties: {name: {type: string}}}
+      responses: {"200": {description: ok}}
+  "/files/{id}#share":
+    put:
+      operationId: share
+      parameters: [{name: id, in: path, required: true, schema: {type: string}}]
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: {type: object, required: [link], properties: {link: {type: object}}}
+      responses: {"200": {description: ok}}
+"""
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder: Path = tmp_path_factory.mktemp("box")
+    (folder / "box").mkdir()
+    (folder / "box" / "tool.yaml").write_text(TOOL)
+    (folder / "box" / "openapi.yaml").write_text(OPENAPI)
+    return load(Sources(folder, None, "prod", ("prod",)))
+
+
+def call(asked: Wire | Named) -> Call:
+    return Call("c1", 0, Principal("agent"), asked)
+
+
+def put(body: bytes) -> Call:
+    return call(Wire("PUT", "/box/files/7", headers={"content-type": "application/json"}, body=body))
+
+
+def test_a_request_that_means_two_operations_needs_both_allowed(box):
+    """SECURITY: keys that differ only by `#…` are one request; the denied twin is not reached through the allowed one."""
+    checked = engine.check(put(b'{"name":"a","link":{}}'), box)
+
+    assert isinstance(checked, Refusal)
+    assert [checked.code.code, checked.operation.key] == ["tool.disallowed", "box.share"]
+
+
+def test_a_request_that_means_only_the_allowed_operation_is_that_one(box):
+    """Of operations on one path the arguments tell which is meant."""
+    checked = engine.check(put(b'{"name":"a"}'), box)
+
+    assert checked.operation.key == "box.rename"
+
+
+def test_a_request_that_means_none_of_them_is_told_by_the_allowed_one(box):
+    """When nothing fits, the agent learns what the operation it may use would take."""
+    checked = engine.check(put(b"{}"), box)
+
+    assert [checked.code.code, checked.operation.key] == ["arguments.invalid", "box.rename"]
+
+
+def test_headers_of_the_agent_travel_only_where_the_tool_says_so(box):
+    """C07: the allow-list of forwarded headers is the toolspec's; a declared parameter is judged, not forwarded."""
+    headers = {"accept-language": "de", "x-trace": "t1", "x-other": "no", "cookie": "no"}
+
+    checked = engine.check(call(Wire("GET", "/box/files/7", headers=headers)), box)
+
+    assert dict(checked.request.headers) == {"X-Trace": "t1", "accept-language": "de"}
+    assert checked.arguments["X-Trace"] == "t1"
+
+
+def test_an_explanation_names_the_stage_that_refused_and_those_not_reached(box):
+    """Reasons come out of the evaluation: what stood before it passed, what stands after was not asked."""
+    explanation = engine.explain(call(Named("box.share", {})), Facts(), box)
+
+    assert [(stage.stage, stage.result) for stage in explanation.stages] == [
+        ("tool", "passed"),
+        ("environment", "refused"),
+        ("arguments", "not reached"),
+        ("resources", "not reached"),
+    ]
+
+
+def test_an_explanation_of_a_permit_passed_every_stage(box):
+    """Explaining decides as calling does."""
+    explanation = engine.explain(call(Named("box.getFile", {"id": "7"})), Facts(), box)
+
+    assert isinstance(explanation.decision, Permit)
+    assert {stage.result for stage in explanation.stages} == {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code", "judged"),
+    [
+        ("box.getFile", {"id": "recent"}, "tool.disallowed", "box.recent"),
+        ("box.getFile", {"id": "health"}, "arguments.invalid", "box.getFile"),
+        ("box.rename", {"id": "7", "body": {"name": "a", "link": {}}}, "tool.disallowed", "box.share"),
+    ],
+)
+def test_a_call_by_name_means_the_named_operation_on_the_wire_too(box, operation, arguments, code, judged):
+    """SECURITY: arguments cannot turn an allowed operation's request into another operation's."""
+    checked = engine.check(call(Named(operation, arguments)), box)
+
+    assert [checked.code.code, checked.operation.key] == [code, judged]
+
+
+def test_a_call_by_name_is_not_refused_for_a_twin_it_does_not_satisfy(box):
+    """Only what the request really means counts."""
+    checked = engine.check(call(Named("box.rename", {"id": "7", "body": {"name": "a"}})), box)
+
+    assert checked.operation.key == "box.rename"
