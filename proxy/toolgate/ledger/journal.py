@@ -1,0 +1,176 @@
+"""Reading a journal: queries over the file, while the gate writes it or after.
+
+RULE: read only, and a connection of its own for every question, so any thread may ask. Nothing here takes a lock the
+writer would wait for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
+from toolgate.ledger.chain import Stored, check, parse, tip_of
+from toolgate.ledger.schema import APPLICATION_ID, VERSION
+from toolgate.ledger.sqlite import read_rows
+from toolgate.ports import LedgerError
+
+MAX_LIMIT: Final = 10_000
+_PAGE: Final = 500
+_EQUAL: Final = ("run", "call", "kind", "operation", "code", "principal")
+_SUMMARY: Final = """
+select runs.run, runs.principal, runs.started_ms,
+  (select at_ms from events where run = runs.run order by row desc limit 1),
+  (select count(*) from events where run = runs.run and kind = 'Decided'),
+  (select count(*) from events where run = runs.run and kind = 'Decided' and code is not null),
+  (select count(*) from events where run = runs.run and kind = 'Finished' and code is not null)
+from runs order by started_ms desc, run desc limit ?
+"""
+
+
+class FileJournal:
+    """See `ports.Journal`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def events(self, wanted: Filter) -> Sequence[Row]:
+        where, values = _where(wanted)
+        with self._reading() as db:
+            return [row_of(stored) for stored in read_rows(db, where, values)]
+
+    def call(self, call: str) -> Sequence[Row]:
+        return self.events(Filter(call=call, order="oldest", limit=MAX_LIMIT))
+
+    def runs(self, limit: int = 50) -> Sequence[RunSummary]:
+        with self._reading() as db:
+            found = db.execute(_SUMMARY, (min(limit, MAX_LIMIT),)).fetchall()
+        return [
+            RunSummary(run, principal, started_ms, last_ms or started_ms, calls, refusals, failures)
+            for run, principal, started_ms, last_ms, calls, refusals, failures in found
+        ]
+
+    def head(self) -> Head | None:
+        with self._reading() as db:
+            tips = [tip_of(stored) for stored in read_rows(db, "order by row desc limit 1", ())]
+        return tips[0].head if tips and tips[0] is not None else None
+
+    def follow(self, after: int | None, wait: Callable[[], bool]) -> Iterator[Row]:
+        with self._reading() as db:
+            at = after if after is not None else db.execute("select coalesce(max(row), 0) from events").fetchone()[0]
+            while True:
+                page = read_rows(db, "where row > ? order by row limit ?", (at, _PAGE))
+                rows = [row_of(stored) for stored in page]
+                yield from rows
+                at = rows[-1].row if rows else at
+                if not rows and not wait():
+                    return
+
+    def verify(self, head: Head | None = None) -> Verified | Broken:
+        last = _Last()
+        try:
+            with self._reading() as db:
+                return check(last.noted(read_rows(db, "order by row", ())), head)
+        except LedgerError as error:
+            if not isinstance(error.__cause__, sqlite3.Error) or not _is_damage(error.__cause__):
+                raise
+            return Broken(last.row + 1, None, None, f"the file is damaged: {error.__cause__}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if not self._path.is_file():
+            raise LedgerError(
+                f"there is no journal at `{self._path}`; `ledger` in the settings says where the gate writes it"
+            )
+        try:
+            with closing(self._connect()) as db:
+                db.execute("pragma query_only = on")
+                _recognise(db, self._path)
+                yield db
+        except sqlite3.Error as error:
+            raise LedgerError(f"the journal `{self._path}` cannot be read: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open for reading; a journal in a folder that cannot be written (a copy, a backup) is read as it lies."""
+        uri = f"file:{quote(str(self._path.absolute()))}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
+        try:
+            db.execute("select count(*) from sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            db.close()
+            wal = Path(f"{self._path}-wal")
+            if wal.exists() and wal.stat().st_size:
+                raise
+            db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+        return db
+
+
+class _Last:
+    """Remembers the row a reading came to, for the answer when the file breaks off there."""
+
+    def __init__(self) -> None:
+        self.row = 0
+
+    def noted(self, rows: Iterable[Stored]) -> Iterator[Stored]:
+        for stored in rows:
+            self.row = stored[0]
+            yield stored
+
+
+def row_of(stored: Stored) -> Row:
+    return Row(stored[0], stored[8].hex(), stored[9], parse(stored[9]))
+
+
+def matches(stored: Stored, wanted: Filter) -> bool:
+    """Whether a row is wanted: what `_where` asks of SQLite, asked of a row in memory."""
+    row, at_ms, kind, call, run, principal, operation, code, _, _ = stored
+    mine = {"run": run, "call": call, "kind": kind, "operation": operation, "code": code, "principal": principal}
+    return (
+        all(getattr(wanted, name) in {None, mine[name]} for name in _EQUAL)
+        and (wanted.since_ms is None or at_ms >= wanted.since_ms)
+        and (wanted.until_ms is None or at_ms < wanted.until_ms)
+        and (wanted.after is None or row > wanted.after)
+        and (wanted.before is None or row < wanted.before)
+        and (wanted.decision is None or (kind == "Decided" and (code is None) == (wanted.decision == "permit")))
+    )
+
+
+def limit_of(wanted: Filter) -> int:
+    return max(0, min(wanted.limit, MAX_LIMIT))
+
+
+def _where(wanted: Filter) -> tuple[str, list[object]]:
+    conditions = [(f"{name} = ?", getattr(wanted, name)) for name in _EQUAL]
+    conditions += [
+        ("at_ms >= ?", wanted.since_ms),
+        ("at_ms < ?", wanted.until_ms),
+        ("row > ?", wanted.after),
+        ("row < ?", wanted.before),
+    ]
+    held = [(text, value) for text, value in conditions if value is not None]
+    texts = [text for text, _ in held]
+    if wanted.decision is not None:
+        texts.append(f"kind = 'Decided' and code is {'null' if wanted.decision == 'permit' else 'not null'}")
+    where = f"where {' and '.join(texts)} " if texts else ""
+    direction = "asc" if wanted.order == "oldest" else "desc"
+    return f"{where}order by row {direction} limit ?", [*(value for _, value in held), limit_of(wanted)]
+
+
+def _recognise(db: sqlite3.Connection, path: Path) -> None:
+    application = db.execute("pragma application_id").fetchone()[0]
+    version = db.execute("pragma user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise LedgerError(f"`{path}` is not a journal of the gate")
+    if version > VERSION:
+        raise LedgerError(f"the journal `{path}` was written by a newer version of the gate (format {version})")
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if str(error).startswith("Could not decode to UTF-8"):  # Python's own, without a code
+        return True
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))

@@ -1,0 +1,111 @@
+"""The shape of the journal's file: making it, recognising it, and refusing what is not it.
+
+RULE: a file is touched only after it is known to be a journal of this version, or empty; every refusal is one sentence
+with what to do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from toolgate.ports import LedgerError
+
+APPLICATION_ID: Final = 0x54474A31  # "TGJ1"
+VERSION: Final = 1
+BUSY_TIMEOUT_S: Final = 0.5
+WHOLE_CHECK_BYTES: Final = 256 << 20  # 0.1 s; in larger files the newest rows only: a start must not take minutes
+
+_SCHEMA: Final = f"""
+begin immediate;
+create table events (row integer primary key, at_ms integer not null, kind text not null, call text, run text,
+  principal text, operation text, code text, hash blob not null, line text not null);
+create index events_by_call on events (call) where call is not null;
+create index events_by_run on events (run) where run is not null;
+create table runs (run text primary key, principal text not null, started_ms integer not null) without rowid;
+create index runs_by_start on runs (started_ms);
+create table balances (key text primary key, taken integer not null) without rowid;
+pragma application_id = {APPLICATION_ID};
+pragma user_version = {VERSION};
+commit;
+"""
+_REASONS: Final = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_READONLY": "the file or its folder is read-only",
+    "SQLITE_READONLY_DBMOVED": "the file was moved or replaced while in use",
+    "SQLITE_BUSY": "another program holds its lock",
+    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_IOERR_FSYNC": "a flush to disk failed",
+    "SQLITE_IOERR_WRITE": "a write to disk failed",
+    "SQLITE_IOERR_READ": "a read from disk failed",
+    "SQLITE_IOERR_SHORT_READ": "the file is shorter than it was",
+}
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger `{path}` cannot be opened: {error}") from error
+
+
+def begin(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the file into the shape the writer needs, or say why it will not be touched."""
+    try:
+        version = _version(db, path)
+        if db.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
+            raise LedgerError(
+                f"the file system of `{path}` cannot hold a ledger: SQLite's log (WAL) does not work on it"
+            )
+        db.execute("pragma synchronous = normal")
+        db.execute("pragma secure_delete = fast")
+        if version == 0:
+            db.executescript(_SCHEMA)
+        elif path.stat().st_size <= WHOLE_CHECK_BYTES:
+            _check_pages(db, path)
+        # no change, but a write: the -wal file exists from here on, and a file that cannot be written is found now
+        db.execute(f"pragma user_version = {VERSION}")
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    application = db.execute("pragma application_id").fetchone()[0]
+    version: int = db.execute("pragma user_version").fetchone()[0]
+    tables = db.execute("select count(*) from sqlite_master").fetchone()[0]
+    if tables and application != APPLICATION_ID:
+        raise LedgerError(f"`{path}` is a database of another program; choose another path for the ledger")
+    if version > VERSION:
+        raise LedgerError(f"the ledger `{path}` was written by a newer version of the gate (format {version})")
+    return version if tables else 0
+
+
+def _check_pages(db: sqlite3.Connection, path: Path) -> None:
+    answer = db.execute("pragma quick_check(1)").fetchone()[0]
+    if answer != "ok":
+        raise damaged(path, answer)
+
+
+def reason(error: sqlite3.Error) -> str:
+    """Say what went wrong, for the operator."""
+    return _REASONS.get(getattr(error, "sqlite_errorname", "") or "", str(error))
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> LedgerError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name == "SQLITE_NOTADB":
+        return LedgerError(f"`{path}` is not a SQLite file; choose another path for the ledger, or move the file away")
+    if name.startswith("SQLITE_CORRUPT"):
+        return damaged(path, str(error))
+    return LedgerError(f"the ledger `{path}` cannot be written: {reason(error)}")
+
+
+def damaged(path: Path, why: str) -> LedgerError:
+    said = " ".join(why.split())
+    return LedgerError(
+        f"the ledger `{path}` is damaged: {said}; see `toolgate journal verify`, then restore it from a backup,"
+        " or move it away to begin a new one"
+    )

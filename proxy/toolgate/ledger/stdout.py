@@ -1,0 +1,69 @@
+"""Journal lines on standard output: a copy for whoever collects logs, never a reason to wait.
+
+RULE: writing never blocks. The journal is the record; a log pipe that nobody reads must not stop the gate (nor may the
+gate make the pipe non-blocking: its other holders would suffer). So at most PIPE_BUF bytes are written after the
+kernel said that there is room for them. Whole lines that find no room within the patience are dropped and counted;
+the next line that gets through is `{"event":"LinesDropped","count":n}`, and the gap shows in `seq` as well.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Final
+
+_CHUNK: Final = 4096  # PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
+_PATIENCE_MS: Final = 100
+
+
+class LineStream:
+    """Writes lines to a descriptor. One thread at a time."""
+
+    __slots__ = ("_descriptor", "_is_stuck", "_poll", "_rest", "dropped", "unreported")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._rest = b""  # of a line that was begun; a line is finished before another begins
+        self._is_stuck = False
+        self.dropped = 0
+        self.unreported = 0
+
+    def __call__(self, lines: bytes) -> None:
+        """Write whole lines, or drop them whole."""
+        if not self._push(self._rest):
+            self._drop(lines)
+            return
+        if self.unreported:
+            notice = b'{"v":1,"event":"LinesDropped","count":%d}\n' % self.unreported
+            self.unreported = 0
+            lines = notice + lines
+        if not self._push(lines):
+            begun = self._rest.find(b"\n") + 1
+            self._drop(self._rest[begun:])
+            self._rest = self._rest[:begun]
+
+    def _push(self, content: bytes) -> bool:
+        """Write as much as there is room for; what is left stands in `_rest`."""
+        at = 0
+        try:
+            while at < len(content):
+                # a reader that was stuck before gets no second patience: the writer's thread has a journal to write
+                if not self._has_room(0 if self._is_stuck else _PATIENCE_MS):
+                    self._is_stuck = True
+                    break
+                at += os.write(self._descriptor, content[at : at + _CHUNK])
+                self._is_stuck = False
+        except OSError:  # the reader is gone: everything from here on is dropped and counted
+            self._is_stuck = True
+        self._rest = content[at:]
+        return not self._rest
+
+    def _has_room(self, patience_ms: int) -> bool:
+        return any(event & select.POLLOUT for _, event in self._poll.poll(patience_ms))
+
+    def _drop(self, lines: bytes) -> None:
+        count = lines.count(b"\n")
+        self.dropped += count
+        self.unreported += count

@@ -1,0 +1,71 @@
+"""What the writer asks of a store: keep rows and what they justify, all together or not at all.
+
+RULE: a store has one writer and every method is called from its thread. Whatever goes wrong inside comes out as
+LedgerError with one sentence for the operator, and then nothing was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from toolgate.ledger.chain import Stored, Tip
+from toolgate.ledger.projection import Run
+
+Sync: TypeAlias = Literal["effects", "all", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much of the journal stays: `None` is no limit."""
+
+    age_s: float | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a store held when it was opened."""
+
+    tip: Tip
+    clean: bool = True  # the last writer stopped in order
+    taken: Mapping[str, int] = field(default_factory=dict)
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    orphans: tuple[Orphan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A call that was permitted and has no outcome: the gate stopped in between."""
+
+    call: str
+    run: str | None
+    operation: str | None
+    principal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The oldest rows, whole and verified: `rows` of them, up to `to`."""
+
+    rows: int
+    to: Tip
+
+
+class Store(Protocol):
+    def recover(self, now_ms: int, idle_ms: int) -> Recovered: ...
+
+    def write(self, rows: Sequence[Stored], taken: Mapping[str, int], *, flush: bool) -> None:
+        """Keep the rows and add to the balances, in one act; `flush` makes them survive a power cut."""
+        ...
+
+    def oldest(self, keep: Keep, tip: Tip, now_ms: int) -> Segment | None:
+        """Find one segment that may go. Raises LedgerError when it is not as it was written."""
+        ...
+
+    def prune(self, segment: Segment, rows: Sequence[Stored]) -> None:
+        """Remove the segment and keep the rows that say so, in one act."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,33 @@
+"""Running `victim.py`: the command, its environment, what it said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    code: int
+    lines: list[str]
+    errors: str
+
+    def after(self, beginning: str) -> list[str]:
+        return [line.removeprefix(beginning) for line in self.lines if line.startswith(beginning)]
+
+    @property
+    def acknowledged(self) -> set[str]:
+        return {line for line in self.lines if line.startswith("call-")}
+
+
+def command(scene: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tests.ledger.victim", scene, *map(str, arguments)]
+
+
+def run(words: Sequence[str]) -> Said:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))}  # noqa: PTH109 (text)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return Said(done.returncode, done.stdout.splitlines(), done.stderr)

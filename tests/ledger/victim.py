@@ -1,0 +1,127 @@
+"""A gate's ledger in a process of its own, for faults that only a process can have.
+
+    python -m tests.ledger.victim kill PATH POINT     records until the seam POINT is passed once more, then kill -9
+    python -m tests.ledger.victim room PATH BYTES     records until no file may grow beyond BYTES, then gets room again
+    python -m tests.ledger.victim fill PATH FILLER    the same on a full file system: FILLER is removed to make room
+    python -m tests.ledger.victim flush PATH          records effects and says how each one ended
+
+Each line it prints is written at once: what stands on standard output was acknowledged before the process died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.ledger.world import decided, effect, finished, opened, take
+
+from toolgate.ledger import QueuedLedger
+from toolgate.ports import LedgerError
+
+ACKNOWLEDGED_BEFORE = 25
+PATIENCE_S = 20.0
+
+
+def say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+async def kill(path: Path, point: str) -> None:
+    """Eight callers record with charges; once enough is acknowledged, passing the point is the end."""
+    armed = False
+
+    def at(reached: str) -> None:
+        if armed and reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    held = opened(path, at=at)
+
+    async def call(first: int) -> None:
+        nonlocal armed
+        for n in range(first, 10_000, 8):
+            assert await held.record(decided(n), [take(1, 1_000_000)]) is None
+            say(f"call-{n}")
+            armed = armed or n > ACKNOWLEDGED_BEFORE
+
+    await asyncio.gather(*(call(first) for first in range(8)))
+
+
+async def until(held: QueuedLedger, ended: Callable[[str], bool]) -> str:
+    """Record until one ends as wanted; poll, do not sleep blindly."""
+    loop = asyncio.get_running_loop()
+    limit_s = loop.time() + PATIENCE_S
+    n = 0
+    said = ""
+    while loop.time() < limit_s:
+        n += 1
+        try:
+            await held.record(decided(n, text="x" * 3000), [take(1, 1_000_000)])
+            said = ""
+            say(f"call-{n}")
+        except LedgerError as error:
+            said = str(error)
+            await asyncio.sleep(0.01)
+        if ended(said):
+            return said
+    raise SystemExit(f"not within {PATIENCE_S} s: {said}")
+
+
+async def full(path: Path, shrink: Callable[[], None], make_room: Callable[[], None]) -> None:
+    held = opened(path)
+    await held.record(decided(0), ())
+    shrink()
+    say(f"refused: {await until(held, bool)}")
+    say(f"not ready: {held.ready()}")
+    await held.append(finished(0))
+    make_room()
+    await until(held, lambda said: not said)
+    say(f"ready: {held.ready()}")
+    await held.close()
+    say("closed")
+
+
+async def room(path: Path, size: str) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    await full(
+        path,
+        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), hard)),
+        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)),
+    )
+
+
+async def fill(path: Path, filler: str) -> None:
+    def until_full() -> None:
+        with Path(filler).open("wb", buffering=0) as file:
+            try:
+                while file.write(b"x" * 4096):
+                    pass
+            except OSError:
+                return
+
+    await full(path, until_full, Path(filler).unlink)
+
+
+async def flush(path: Path) -> None:
+    held = opened(path)
+    for n in range(40):
+        try:
+            await held.record(effect(n), ())
+            say(f"call-{n}")
+        except LedgerError as error:
+            say(f"refused call-{n}: {error}")
+            while held.ready() is not None:  # noqa: ASYNC110 (a condition of another thread)
+                await asyncio.sleep(0.01)
+    await held.close()
+    say("closed")
+
+
+SCENES: dict[str, Callable[..., Awaitable[None]]] = {"kill": kill, "room": room, "fill": fill, "flush": flush}
+
+
+if __name__ == "__main__":
+    asyncio.run(SCENES[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:]))  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""What the ledger's tests share: a clock that stands still, events, and ledgers opened in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from toolgate import ledger
+from toolgate.core.journal import Filter
+from toolgate.core.model import Charge, Event
+from toolgate.ledger import Bounds, Keep, QueuedLedger, Sync
+
+START_MS = 1_795_362_879_123  # 2026-11-22T15:54:39.123Z
+
+
+class Clock:
+    """Time stands still until a test moves it."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def decided(number: int, **data: Any) -> Event:
+    """A permit; with `code`, a refusal."""
+    said = {"number": number, "principal": "digest", "operation": "metrics.queryCluster", "decision": "permit"} | data
+    return Event("Decided", START_MS + number, said, call=f"call-{number}", run="run_1")
+
+
+def effect(number: int) -> Event:
+    return Event("Decided", START_MS + number, {"number": number}, call=f"call-{number}", run="run_1", effectful=True)
+
+
+def finished(number: int, **data: Any) -> Event:
+    said = {"operation": "metrics.queryCluster", "outcome": "completed"} | data
+    return Event("Finished", START_MS + number, said, call=f"call-{number}", run="run_1")
+
+
+def take(amount: int, given: int, key: str = "calls") -> Charge:
+    return Charge(key, amount, given)
+
+
+def opened(
+    url: str | Path,
+    *,
+    clock: Callable[[], int] | None = None,
+    sync: Sync = "effects",
+    keep: Keep | None = None,
+    stdout: Callable[[bytes], None] | None = None,
+    idle_s: float = 1800.0,
+    bounds: Bounds | None = None,
+    at: Callable[[str], None] = lambda _: None,
+) -> QueuedLedger:
+    """Open a ledger at a path or URL, with everything that varies held still."""
+    return ledger.open(
+        f"sqlite://{url}" if isinstance(url, Path) else url,
+        clock=clock or Clock(),
+        sync=sync,
+        keep=keep or Keep(),
+        stdout=stdout,
+        idle_s=idle_s,
+        bounds=bounds or Bounds(),
+        at=at,
+    )
+
+
+def kinds(held: QueuedLedger) -> list[str]:
+    """The kinds of all events, oldest first."""
+    return [row.event["event"] for row in held.journal.events(ledger_filter())]
+
+
+def ledger_filter(**wanted: Any) -> Filter:
+    """All there is, oldest first, unless told otherwise."""
+    return Filter(**({"order": "oldest", "limit": 10_000} | wanted))
