@@ -1,0 +1,197 @@
+"""From a target to a connection: the name, the address that is allowed, the handshake.
+
+RULE: the address that was checked is the address that is connected to; TLS is verified or there is no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias, TypeVar
+
+from toolgate.core.catalog import Target
+from toolgate.ports import UpstreamError
+
+Resolve: TypeAlias = Callable[[str, int], Awaitable[tuple[str, ...]]]
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
+
+_MAX_ATTEMPTS: Final = 4
+# SECURITY: instance metadata and what only the host itself should reach, unless a toolspec names the address itself.
+_DENIED: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        *("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+        *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),  # Alibaba, Azure, Oracle
+        *("::/128", "fe80::/10", "fec0::/10", "ff00::/8"),
+        *("fd00:ec2::254/128", "fd20:ce::254/128"),  # AWS, Google
+    )
+)
+# IPv6 forms that carry an IPv4 address in their last 32 bits: NAT64 (well known and local), mapped, compatible.
+_CARRIERS: Final = tuple(
+    ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0/96", "::/96")
+)
+# X.509 verification results (OpenSSL's x509_vfy.h) as an operator would say them.
+_VERIFY: Final = {
+    9: "its certificate is not valid yet",
+    10: "its certificate has expired",
+    18: "its certificate is self-signed and not trusted",
+    19: "its certificate chain ends in a root that is not trusted",
+    20: "its certificate is signed by an authority that is not trusted",
+    21: "its certificate is signed by an authority that is not trusted",
+    23: "its certificate has been revoked",
+    62: "its certificate is for another host name",
+    64: "its certificate is for another address",
+}
+
+
+def denied(address: str) -> bool:
+    """Whether a resolved address is one no upstream may have; what cannot be read is denied."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return True
+    return any(form in network for form in _forms(parsed) for network in _DENIED if form.version == network.version)
+
+
+def _forms(address: _Address) -> tuple[_Address, ...]:
+    """The address and every IPv4 address it stands for."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return (address,)
+    carried = [
+        ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        for carrier in _CARRIERS
+        if address in carrier and int(address) > 1
+    ]
+    sixtofour = [address.sixtofour] if address.sixtofour else []
+    return (address, *carried, *sixtofour, *(address.teredo or ()))
+
+
+async def resolve(host: str, port: int) -> tuple[str, ...]:
+    """Ask the system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Dialer:
+    """Opens connections to one target."""
+
+    def __init__(self, target: Target, resolver: Resolve) -> None:
+        self._target = target
+        self._resolve = resolver
+        self._place = f"`{target.host}:{target.port}`"
+        self._literal = _is_address(target.host)
+        self._context: tuple[int, ssl.SSLContext] | None = None  # the CA file's mtime, and what was made of it
+
+    @property
+    def place(self) -> str:
+        """The upstream as messages name it."""
+        return self._place
+
+    async def dial(self, make: Callable[[], _Protocol], connect_s: float) -> _Protocol:
+        """Open one connection within `connect_s`. Raises UpstreamError with `sent` no."""
+        try:
+            async with asyncio.timeout(connect_s):
+                context = await self._tls()
+                return await self._attempt(await self._addresses(), make, context, connect_s)
+        except TimeoutError:
+            self._fail(f"did not accept a connection within {connect_s:.2g} s")
+
+    async def _addresses(self) -> tuple[str, ...]:
+        target = self._target
+        if self._literal:
+            return (target.host,)
+        try:
+            found = await self._resolve(target.host, target.port)
+        except (OSError, UnicodeError):
+            self._fail("has a name that cannot be resolved; check `upstream` in its tool.yaml")
+        allowed = tuple(address for address in found if not denied(address))
+        if not allowed:
+            # SECURITY: a name may not lead to link-local or metadata addresses, whatever the resolver says.
+            self._fail("resolves only to addresses that are never connected to (link-local, metadata)")
+        return allowed[:_MAX_ATTEMPTS]
+
+    async def _attempt(
+        self,
+        addresses: tuple[str, ...],
+        make: Callable[[], _Protocol],
+        context: ssl.SSLContext | None,
+        connect_s: float,
+    ) -> _Protocol:
+        """Try each address in turn, all but the last with an equal share of the time; the last failure is told."""
+        for address in addresses[:-1]:
+            with suppress(OSError):  # TimeoutError and ssl.SSLError are OSErrors
+                async with asyncio.timeout(connect_s / len(addresses)):
+                    return await self._connect(address, make, context)
+        try:
+            return await self._connect(addresses[-1], make, context)
+        except OSError as error:
+            self._fail(_reason(error))
+
+    async def _connect(self, address: str, make: Callable[[], _Protocol], context: ssl.SSLContext | None) -> _Protocol:
+        loop = asyncio.get_running_loop()
+        name = self._target.host if context else None
+        _, protocol = await loop.create_connection(make, address, self._target.port, ssl=context, server_hostname=name)
+        return protocol
+
+    async def _tls(self) -> ssl.SSLContext | None:
+        """The TLS context, made aside because reading the system's authorities takes long; again when its CA file changes."""
+        target = self._target
+        if target.scheme == "http":
+            return None
+        try:
+            changed_ns = _changed_ns(target.ca_file)
+            if self._context is None or self._context[0] != changed_ns:
+                made = await asyncio.get_running_loop().run_in_executor(None, _tls_context, target.ca_file)
+                self._context = (changed_ns, made)
+        except (OSError, ssl.SSLError):
+            self._fail(f"cannot be verified: its `ca_file` `{target.ca_file}` is missing or holds no certificates")
+        return self._context[1]
+
+    def _fail(self, what: str) -> NoReturn:
+        raise UpstreamError("upstream.unreachable", f"the upstream {self._place} {what}", sent="no") from None
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    # SECURITY: not ssl.create_default_context, which writes session keys where $SSLKEYLOGFILE points.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file:
+        context.load_verify_locations(cafile=ca_file)
+    else:
+        context.load_default_certs()
+    return context
+
+
+def _changed_ns(ca_file: str | None) -> int:
+    return Path(ca_file).stat().st_mtime_ns if ca_file else 0
+
+
+def _reason(error: OSError) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"cannot be trusted: {_VERIFY.get(error.verify_code, 'its certificate does not verify')}"
+        case ssl.SSLError():
+            return f"did not complete the TLS handshake (`{error.reason or 'closed'}`); check its scheme and port"
+        case TimeoutError():
+            return "did not accept a connection in time"
+        case ConnectionRefusedError():
+            return "refused the connection"
+        case ConnectionError():
+            return "closed the connection while it was made"
+        case _:
+            return "cannot be reached from here"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
