@@ -1,0 +1,84 @@
+"""The one path of a call: check, decide, record, send, settle, finish (DESIGN §2).
+
+RULE: straight statements. Nothing is sent before its `Decided` is committed, and nothing ends without being written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from toolgate.core import engine
+from toolgate.core.bundle import Bundle
+from toolgate.core.events import Place, asked_json, permitted, refused
+from toolgate.core.model import Asked, Call, Decision, Outcome, Permit, Principal, Refusal, Refused
+from toolgate.exchange import Exchange, World, failed, labels
+from toolgate.ports import LedgerError, UpstreamError
+
+
+class Gateway:
+    """Takes calls, answers outcomes. Holds the bundle; a call keeps the one it began with."""
+
+    def __init__(self, world: World, bundle: Bundle) -> None:
+        self._world = world
+        self.bundle = bundle
+
+    def swap(self, bundle: Bundle) -> None:
+        """Serve new calls from another bundle: one reference, so no call sees two."""
+        self.bundle = bundle
+
+    def new_call(self, principal: Principal, asked: Asked, reason: str | None = None) -> Call:
+        at_ms = self._world.now_ms()
+        return Call(self._world.new_id(), at_ms, principal, asked, reason)
+
+    def explain(self, call: Call) -> engine.Explanation:
+        """Decide without recording, charging or sending."""
+        bundle = self.bundle
+        return engine.explain(call, self._world.ledger.facts(engine.needs(call, bundle)), bundle)
+
+    async def handle(self, call: Call) -> Outcome:
+        """Take one call from its decision to its outcome. Never raises; what breaks is `internal.error`."""
+        bundle, started = self.bundle, self._world.monotonic_s()
+        try:
+            decision = self._decide(call, bundle)
+            if isinstance(decision, Refusal):
+                outcome: Outcome = await self._refuse(call, decision, bundle)
+            else:
+                return await self._permit(decision, bundle, started)
+        except LedgerError as error:
+            outcome = failed("gateway.unavailable", f"the journal cannot be written: {error}", "no")
+        except Exception as error:  # noqa: BLE001  # INVARIANT: a defect refuses; it never forwards and never escapes
+            self._world.meter.defect("deciding a call", error)
+            outcome = failed("internal.error", "the gate met a defect while deciding this call", "no")
+        self._world.meter.ended(*labels(outcome), self._world.monotonic_s() - started)
+        return outcome
+
+    def _decide(self, call: Call, bundle: Bundle) -> Decision:
+        facts = self._world.ledger.facts(engine.needs(call, bundle))
+        checked = engine.check(call, bundle)
+        return checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
+
+    async def _refuse(self, call: Call, refusal: Refusal, bundle: Bundle) -> Refused:
+        place = Place(*self._world.ledger.next_in_run(call.principal.id, call.at_ms))
+        await self._world.ledger.append(refused(call, refusal, bundle, place, asked_json(call, refusal)))
+        return Refused(refusal)
+
+    async def _permit(self, permit: Permit, bundle: Bundle, started: float) -> Outcome:
+        world, valid = self._world, permit.valid
+        place = Place(*world.ledger.next_in_run(valid.call.principal.id, valid.call.at_ms))
+        masked = world.mask(valid.arguments, valid.operation.signature.masks)
+        if await world.ledger.record(permitted(permit, bundle, place, masked), permit.charges) is not None:
+            raise LedgerError("a charge was not covered")  # no budgets yet, so no guard can fail
+        exchange = Exchange(world, permit, place.run, started)
+        try:
+            async with asyncio.timeout(world.call_timeout_s):
+                return await exchange.settle(await world.upstream.send(permit))
+        except UpstreamError as error:
+            return await exchange.fail(error.code, error.detail, error.sent)
+        except TimeoutError:
+            return await exchange.fail("upstream.timeout", world.overdue, "unknown")
+        except asyncio.CancelledError:
+            await exchange.fail("upstream.broken", "the call was given up before its answer came", "unknown")
+            raise
+        except Exception as error:  # noqa: BLE001  # INVARIANT: what was permitted is finished in the journal, whatever breaks
+            world.meter.defect("sending a call", error)
+            return await exchange.fail("internal.error", "the gate met a defect after permitting this call", "unknown")
