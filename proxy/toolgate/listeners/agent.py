@@ -1,0 +1,176 @@
+"""The agent's own API under `/-/`: where it is, what it may call, calling by name, and why a call would be refused.
+
+RULE: nothing here decides. A call by name takes the same path as a call by URL, and gets the same answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from toolgate.core.bundle import Bundle
+from toolgate.core.codes import CODES
+from toolgate.core.model import Json, Named, Permit, Recovery, Refusal
+from toolgate.core.strictjson import read
+from toolgate.core.suggest import near
+from toolgate.core.wiretext import Malformed
+from toolgate.listeners.answers import Answer, Request
+from toolgate.listeners.calls import Calls
+from toolgate.listeners.health import Health
+from toolgate.listeners.openapi import own_document
+from toolgate.listeners.problem import HIDDEN, refusal_json
+from toolgate.listeners.refusals import Refusals
+from toolgate.listeners.routes import Routes, Visit, invalid
+from toolgate.listeners.tools import FORMATS, Listings
+
+_SAMPLE: Final = 10
+_KEYS: Final = ("operation", "name", "arguments")
+
+
+class AgentApi:
+    """Answers the gate's own paths on the agent listener."""
+
+    def __init__(self, calls: Calls, health: Health, refusals: Refusals, version: str) -> None:
+        self._calls = calls
+        self._gateway = calls.gateway
+        self._refusals = refusals
+        self._listings = Listings()
+        self._document = own_document(version)
+        self._routes = Routes(
+            {
+                "GET /-/tools": self._tools,
+                "POST /-/call": self._call,
+                "POST /-/explain": self._explain,
+                "GET /-/environment": self._environment,
+                "GET /-/openapi.json": self._openapi,
+                **health.routes,
+            },
+            refusals,
+        )
+        self.answer = self._routes.answer
+
+    async def _tools(self, visit: Visit) -> Answer:
+        query = visit.query("format")
+        if isinstance(query, Refusal):
+            return self._refused(query, visit)
+        shape = query.get("format")
+        if shape is not None and shape not in FORMATS:
+            message = f"the format is one of {', '.join(FORMATS)}"
+            return self._refused(invalid("/format", "enum", message, near(shape, FORMATS, 1)), visit)
+        return visit.bytes(await self._listings.get(self._gateway.bundle, shape))
+
+    async def _call(self, visit: Visit) -> Answer:
+        asked = asked_by_name(visit.request)
+        if isinstance(asked, Refusal):
+            return self._refused(asked, visit)
+        return await self._calls.take(visit.principal, asked, visit.request.reason)
+
+    async def _explain(self, visit: Visit) -> Answer:
+        asked = asked_by_name(visit.request)
+        if isinstance(asked, Refusal):
+            return self._refused(asked, visit)
+        call = self._gateway.new_call(visit.principal, asked, visit.request.reason)
+        bundle = self._gateway.bundle
+        explanation = self._gateway.explain(call)
+        decision = explanation.decision
+        if isinstance(decision, Permit):
+            shown: Json = {"permit": True}
+        else:
+            shown = refusal_json(decision, call.id, bundle, self._calls.disclosure)
+        # SECURITY: with `disclosure: hide` the stages would tell an unknown operation from a disallowed one.
+        hidden = self._calls.disclosure == "hide" and not isinstance(decision, Permit) and decision.code.code in HIDDEN
+        stages = () if hidden else explanation.stages
+        told = [
+            {"stage": stage.stage, "result": stage.result, "reason": stage.reason, "statements": stage.statements}
+            for stage in stages
+        ]
+        return replace(visit, call_id=call.id).json({"decision": shown, "stages": told})
+
+    async def _environment(self, visit: Visit) -> Answer:
+        return visit.json(environment_json(self._gateway.bundle))
+
+    async def _openapi(self, visit: Visit) -> Answer:
+        return visit.bytes(self._document)
+
+    def _refused(self, refusal: Refusal, visit: Visit) -> Answer:
+        return self._refusals.refused(refusal, bodiless=visit.bodiless)
+
+
+def environment_json(bundle: Bundle) -> Json:
+    """Where the agent is, and what exists there."""
+    allowed: dict[str, int] = {}
+    for operation in bundle.catalog.allowed:
+        allowed[operation.tool] = allowed.get(operation.tool, 0) + 1
+    tools = [
+        {"tool": tool.name, "title": tool.title, "operations": allowed.get(tool.name, 0)}
+        for tool in bundle.tools.values()
+        if tool.target is not None
+    ]
+    return {
+        "environment": bundle.environment,
+        "revision": bundle.revision,
+        "mode": "enforce",
+        "policy": "allow-list",
+        "tools": tools,
+        "resources": _resources_json(bundle),
+        "expectations": [],
+    }
+
+
+def _resources_json(bundle: Bundle) -> dict[str, Json]:
+    """What exists, by type; a type that two tools have is named with its tool."""
+    types = [kind for catalogues in bundle.resources.values() for kind in catalogues]
+    return {
+        kind if types.count(kind) == 1 else f"{tool}.{kind}": {
+            "count": len(catalogue.attributes),
+            "sample": list(catalogue.attributes)[:_SAMPLE],
+            "fresh_at": None,  # from a file: as fresh as the bundle
+        }
+        for tool, catalogues in bundle.resources.items()
+        for kind, catalogue in catalogues.items()
+    }
+
+
+def asked_by_name(request: Request) -> Named | Refusal:
+    """Read `{"operation" | "name", "arguments"}`, strictly."""
+    essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if essence != "application/json":
+        return _refusal("arguments.media_type", "the body of a call by name is `application/json`")
+    if "content-encoding" in request.headers:
+        return _refusal("arguments.media_type", "the body of a call by name has no content coding")
+    try:
+        value, _ = read(request.body)
+    except Malformed as error:
+        return _refusal("arguments.malformed", str(error))
+    return _named(value)
+
+
+def _named(value: Json) -> Named | Refusal:
+    if not isinstance(value, dict):
+        return invalid("", "type", "a call by name is an object with `operation` and `arguments`")
+    unknown = next((key for key in value if key not in _KEYS), None)
+    if unknown is not None:
+        return invalid(
+            _pointer(unknown),
+            "unknown",
+            "a call by name has `operation` (or `name`) and `arguments`",
+            near(unknown, _KEYS, 1),
+        )
+    if ("operation" in value) == ("name" in value):
+        return invalid("/operation", "required", "a call by name has either `operation` or `name`")
+    key = "operation" if "operation" in value else "name"
+    if not isinstance(value[key], str):
+        return invalid(f"/{key}", "type", f"`{key}` is text: the operation as `/-/tools` lists it")
+    arguments = value.get("arguments", {})
+    if not isinstance(arguments, dict):
+        return invalid("/arguments", "type", "`arguments` is an object: parameters by name, the body under `body`")
+    return Named(value[key], arguments)
+
+
+def _pointer(key: str) -> str:
+    return "/" + key[:64].replace("~", "~0").replace("/", "~1")
+
+
+def _refusal(code: str, detail: str) -> Refusal:
+    row = CODES[code]
+    return Refusal(row, detail, Recovery(row.action, row.hint), stage="arguments")

@@ -1,0 +1,87 @@
+"""Is the gate alive, is it ready, what are its numbers: for the kubelet and Prometheus, on a door of its own.
+
+RULE: GET only, nothing configurable, nothing about the configuration beyond its revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from toolgate.auth import AuthError
+from toolgate.core.bundle import Bundle
+from toolgate.core.model import Principal, Refusal
+from toolgate.listeners.answers import Answer, Request, Whole
+from toolgate.listeners.http import Authenticator
+from toolgate.listeners.refusals import Refusals
+from toolgate.listeners.routes import Respond, Routes, Visit
+from toolgate.listeners.wire import refuse
+
+_NOBODY = Principal("-")
+_BODY_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class Health:
+    """How the process is. `unready` answers None, or one sentence that says why no call can be taken."""
+
+    bundle: Callable[[], Bundle]
+    unready: Callable[[], str | None]
+    last_error: Callable[[], str | None]  # of the last reload that was refused, until one is taken
+    draining: bool = False
+
+    def reason(self) -> str | None:
+        return "the gate is shutting down" if self.draining else self.unready()
+
+    async def live(self, visit: Visit) -> Answer:
+        return visit.json({"live": True})
+
+    async def ready(self, visit: Visit) -> Answer:
+        reason = self.reason()
+        told = {"revision": self.bundle().revision, "last_error": self.last_error()}
+        if reason is None:
+            return visit.json({"bundle": told})
+        return visit.json({"bundle": told, "reason": reason}, status=503)
+
+    @property
+    def routes(self) -> Mapping[str, Respond]:
+        return {"GET /-/live": self.live, "GET /-/ready": self.ready}
+
+
+class OwnFront:
+    """Answers on a listener that has nothing but the gate's own paths: health, or admin."""
+
+    def __init__(
+        self, routes: Mapping[str, Respond], refusals: Refusals, authenticator: Authenticator | None = None
+    ) -> None:
+        self._routes = Routes(routes, refusals)
+        self._refusals = refusals
+        self._authenticator = authenticator
+
+    @property
+    def max_body(self) -> int:
+        return _BODY_BYTES
+
+    async def answer(self, request: Request) -> Answer:
+        principal = _NOBODY
+        if self._authenticator is not None:
+            try:
+                principal = self._authenticator.authenticate(request.token)
+            except AuthError as error:
+                return self._refusals.refused(refuse(error.code, error.detail), bodiless=request.method == "HEAD")
+        return await self._routes.answer(request, principal)
+
+    def refused(self, refusal: Refusal, *, bodiless: bool) -> Whole:
+        return self._refusals.refused(refusal, bodiless=bodiless)
+
+    def broken(self, error: BaseException, *, bodiless: bool) -> Whole:
+        return self._refusals.broken(error, bodiless=bodiless)
+
+
+def health_front(health: Health, exposition: Callable[[], bytes], content_type: str, refusals: Refusals) -> OwnFront:
+    """The health listener: live, ready, metrics."""
+
+    async def metrics(visit: Visit) -> Answer:
+        return visit.bytes(exposition(), content_type=content_type)
+
+    return OwnFront({**health.routes, "GET /metrics": metrics}, refusals)

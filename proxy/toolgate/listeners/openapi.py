@@ -1,0 +1,167 @@
+"""Our own API as an OpenAPI 3.1 document, made from the tables the gate itself answers by.
+
+RULE: nothing is listed that the listener does not answer; every code comes from `core/codes.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from toolgate.core.codes import CODES
+from toolgate.core.model import Json
+from toolgate.listeners.tools import FORMATS
+
+_TEXT: Final[Json] = {"type": "string"}
+_TEXTS: Final[Json] = {"type": "array", "items": _TEXT}
+_ACTIONS: Final = (
+    "fix_arguments", "use_alternative", "wait", "retry", "request_approval", "take_step", "replan", "escalate",
+    "finish", "stop",
+)  # fmt: skip
+
+
+def own_document(version: str) -> bytes:
+    """Render the document once; it does not depend on the bundle."""
+    return orjson.dumps(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Toolgate: the agent's own API",
+                "version": version,
+                "description": "Tools stand under `/{tool}/…` and are described by `GET /-/tools`.",
+            },
+            "paths": _paths(),
+            "components": {"schemas": _schemas(), "headers": _headers(), "responses": _responses()},
+        }
+    )
+
+
+def _paths() -> Json:
+    shape = {
+        "name": "format",
+        "in": "query",
+        "schema": {"enum": list(FORMATS)},
+        "description": "Another maker's shape.",
+    }
+    return {
+        "/-/tools": {"get": _answers("listTools", "What may be called here.", "Tools", parameters=[shape])},
+        "/-/call": {"post": _asks("callTool", "Call an operation by name: same path, same answer as by its URL.")},
+        "/-/explain": {
+            "post": _asks(
+                "explainCall", "Say stage by stage how a call would be decided; nothing is sent.", "Explanation"
+            )
+        },
+        "/-/environment": {
+            "get": _answers("getEnvironment", "Where the agent is and what exists there.", "Environment")
+        },
+        "/-/openapi.json": {"get": _answers("getOpenapi", "This document.", None)},
+        "/-/live": {"get": _answers("isLive", "The process answers.", None)},
+        "/-/ready": {"get": _answers("isReady", "Calls can be taken; 503 says why not.", "Ready", unready=True)},
+    }
+
+
+def _answers(
+    operation_id: str, summary: str, schema: str | None, *, parameters: Json = (), unready: bool = False
+) -> dict[str, Json]:
+    shown = {"$ref": f"#/components/schemas/{schema}"} if schema else {}
+    content = {"application/json": {"schema": shown}}
+    told = {"200": {"description": summary, "content": content}, "default": {"$ref": "#/components/responses/Problem"}}
+    if unready:
+        told["503"] = {"description": "Not ready; `reason` says why.", "content": content}
+    described: dict[str, Json] = {"operationId": operation_id, "summary": summary, "responses": told}
+    if parameters:
+        described["parameters"] = parameters
+    return described
+
+
+def _asks(operation_id: str, summary: str, schema: str | None = None) -> dict[str, Json]:
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CallByName"}}}}
+    reason = {"name": "Toolgate-Reason", "in": "header", "schema": {"type": "string", "maxLength": 512}}
+    return {**_answers(operation_id, summary, schema), "requestBody": body, "parameters": [reason]}
+
+
+def _responses() -> Json:
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in ("Toolgate-Call", "Toolgate-Source")}
+    return {"Problem": {"description": "The answer is no, or it failed.", "headers": headers, "content": problem}}
+
+
+def _headers() -> Json:
+    return {
+        "Toolgate-Call": {"description": "The id of this call; the journal has it.", "schema": _TEXT},
+        "Toolgate-Source": {"description": "Who speaks.", "schema": {"enum": ["upstream", "gate"]}},
+    }
+
+
+def _schemas() -> dict[str, Json]:
+    return {
+        "CallByName": {
+            "type": "object",
+            "properties": {
+                "operation": {"type": "string", "description": "`tool.operationId`"},
+                "name": {"type": "string", "description": "the `name` of `/-/tools`"},
+                "arguments": {"type": "object", "description": "parameters by name, the request body under `body`"},
+            },
+            "oneOf": [{"required": ["operation"]}, {"required": ["name"]}],
+            "additionalProperties": False,
+        },
+        "Tools": _object(
+            {"revision": _TEXT, "environment": _TEXT, "tools": {"type": "array", "items": _tool()}}, "tools"
+        ),
+        "Explanation": _object({"decision": {"type": "object"}, "stages": {"type": "array", "items": _stage()}}),
+        "Environment": _object(
+            {
+                "environment": _TEXT,
+                "revision": _TEXT,
+                "mode": {"enum": ["enforce", "audit"]},
+                "policy": _TEXT,
+                "tools": {"type": "array"},
+                "resources": {"type": "object"},
+                "expectations": {"type": "array"},
+            }
+        ),
+        "Ready": _object(
+            {"bundle": _object({"revision": _TEXT, "last_error": {"type": ["string", "null"]}}), "reason": _TEXT},
+            "bundle",
+        ),
+        "Problem": _problem(),
+    }
+
+
+def _tool() -> Json:
+    return _object({
+        "operation": _TEXT, "name": _TEXT, "method": _TEXT, "path": _TEXT,
+        "effect": {"enum": ["read", "write", "destructive"]}, "description": _TEXT,
+        "arguments": {"type": "object"}, "requires_approval": {"type": "boolean"},
+    }, "name")  # fmt: skip
+
+
+def _stage() -> Json:
+    results = {"enum": ["passed", "refused", "not reached"]}
+    return _object({"stage": _TEXT, "result": results, "reason": _TEXT, "statements": _TEXTS})
+
+
+def _problem() -> Json:
+    recovery = _object(
+        {
+            "action": {"enum": list(_ACTIONS)}, "hint": _TEXT, "alternatives": _TEXTS,
+            "retry_after_s": {"type": "number"}, "waiting_on": _TEXTS, "approval": _TEXT,
+        },
+        "action", "hint", "alternatives",
+    )  # fmt: skip
+    violation = _object(
+        {"path": _TEXT, "keyword": _TEXT, "message": _TEXT, "expected": {}, "suggestion": _TEXT},
+        "path", "keyword", "message",
+    )  # fmt: skip
+    return _object({
+        "type": {"type": "string", "format": "uri"}, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT,
+        "instance": {"type": "string", "format": "uri"}, "call": _TEXT, "code": {"enum": list(CODES)},
+        "environment": _TEXT, "retryable": {"type": "boolean"}, "sent": {"enum": ["no", "unknown", "yes"]},
+        "recovery": recovery, "violations": {"type": "array", "items": violation}, "statements": _TEXTS,
+        "revision": _TEXT,
+    })  # fmt: skip
+
+
+def _object(properties: dict[str, Json], *required: str) -> Json:
+    return {"type": "object", "properties": properties, "required": list(required or properties)}

@@ -1,0 +1,123 @@
+"""An upstream's reply as the agent gets it: its status and body as they are, its headers less what is not the agent's.
+
+RULE: an agent can always tell whether the gate or the upstream speaks: `Toolgate-*` is the gate's, in replies too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from toolgate.core.catalog import Operation, Target
+from toolgate.core.model import Completed, Header
+from toolgate.listeners.answers import Answer, Streamed, Whole, status_line
+
+# Hop-by-hop (RFC 9110 §7.6.1), framing (ours), and what would speak for the gate's own origin or show its neighbours.
+_WITHHELD: Final = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade", "content-length",
+    "set-cookie", "set-cookie2", "server", "via", "alt-svc", "strict-transport-security",
+})  # fmt: skip
+_LOCATIONS: Final = frozenset({"location", "content-location"})
+_NO_BODY: Final = frozenset({204, 304})
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PLAIN_REFERENCE: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=@%/?-]+")  # no `:` and no `#`: cannot name another host
+
+
+def reply_answer(completed: Completed, call_id: str, *, bodiless: bool) -> Answer:
+    """Render what the upstream answered, whole or as a stream."""
+    reply = completed.reply
+    lines = [status_line(reply.status).decode("ascii")]
+    length = _passed_headers(lines, reply.headers, completed.operation)
+    lines.append(f"Toolgate-Call: {call_id}\r\nToolgate-Source: {completed.source}\r\n")
+    body = reply.body
+    empty = bodiless or reply.status in _NO_BODY
+    if isinstance(body, bytes):
+        if reply.status != 204:  # noqa: PLR2004  # RFC 9110 §8.6: a 204 has no Content-Length
+            lines.append(f"Content-Length: {_told_length(body, length, empty=empty)}\r\n")
+        return Whole("".join(lines).encode("latin-1"), b"" if empty else body)
+    if length is not None:
+        lines.append(f"Content-Length: {length}\r\n")
+    return Streamed("".join(lines).encode("latin-1"), body, length, empty)
+
+
+def _told_length(body: bytes, told: int | None, *, empty: bool) -> int:
+    return told if empty and told is not None and not body else len(body)
+
+
+def _passed_headers(lines: list[str], headers: tuple[Header, ...], operation: Operation | None) -> int | None:
+    """Append the headers that pass; return the length the upstream told, if any."""
+    length: int | None = None
+    nominated = _nominated(headers)
+    for name, value in headers:
+        low = name.lower()
+        if low in _WITHHELD:
+            if low == "content-length" and value.isdigit() and value.isascii():
+                length = int(value)
+            continue
+        if low.startswith("toolgate-") or low in nominated:
+            continue
+        if low in _LOCATIONS:
+            rewritten = gate_location(value, operation)
+            if rewritten is not None:
+                lines.append(f"{name}: {rewritten}\r\n")
+            continue
+        # SECURITY: a name or value that could end its line is not passed on, wherever it came from.
+        if _TOKEN.fullmatch(name) and (value.isprintable() or _is_one_line(value)):
+            lines.append(f"{name}: {value}\r\n")
+    return length
+
+
+def _is_one_line(value: str) -> bool:
+    return not any(char < " " and char != "\t" for char in value)
+
+
+def _nominated(headers: tuple[Header, ...]) -> frozenset[str]:
+    """The headers `Connection` names as hop-by-hop."""
+    for name, _ in headers:
+        if name.lower() == "connection":
+            named = ",".join(value for name, value in headers if name.lower() == "connection")
+            return frozenset(token.strip().lower() for token in named.split(","))
+    return frozenset()
+
+
+def gate_location(value: str, operation: Operation | None) -> str | None:
+    """A Location under the upstream as the gate's own path; None when it leads elsewhere (DESIGN §13)."""
+    target = operation.target if operation is not None else None
+    if operation is None or target is None or not value.isascii() or not value.isprintable():
+        return None
+    path = _under(value, target)
+    if path is not None:
+        return f"/{operation.tool}{path}"
+    relative = _PLAIN_REFERENCE.fullmatch(value) and not value.startswith("/") and ".." not in value
+    return value if relative else None
+
+
+def _under(value: str, target: Target) -> str | None:
+    """The part of an absolute URL or absolute path that lies under the upstream's base, beginning with `/`, or None."""
+    rest = value if value.startswith("/") else _after_authority(value, target)
+    if (
+        rest is None
+        or rest.startswith("//")
+        or "\\" in rest
+        or "/." in rest
+        or "%2e" in rest.lower()
+        or not rest.startswith(target.base_path)
+    ):
+        return None
+    path = rest[len(target.base_path) :] or "/"
+    return path if path.startswith("/") and not path.startswith("//") else None
+
+
+def _after_authority(value: str, target: Target) -> str | None:
+    """SECURITY: the authority is compared as text, so that no parser's reading of `@`, a backslash or a port can differ."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    spellings = [f"{target.scheme}://{host}:{target.port}"]
+    if _DEFAULT_PORTS[target.scheme] == target.port:
+        spellings.append(f"{target.scheme}://{host}")
+    for spelling in spellings:
+        rest = value[len(spelling) :]
+        if value[: len(spelling)].lower() == spelling.lower() and (rest == "" or rest[0] in "/?"):
+            return rest if rest.startswith("/") else f"/{rest}"
+    return None

@@ -1,0 +1,166 @@
+"""What is counted, and how Prometheus reads it.
+
+RULE: on the path of a call a count is one addition to a plain number; the exposition is built when it is scraped.
+Labels are registered operations and codes only, so that no caller can grow the series (attacks O10, H10).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from toolgate.core.codes import CODES
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+UNKNOWN: Final = "_unknown"
+BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_OUTCOMES: Final = frozenset(CODES) | {"completed"}
+_RELOADS: Final = ("loaded", "refused")
+
+
+class Log(Protocol):
+    """The operations log: an event name in the past tense, and data in keys."""
+
+    def error(self, event: str, **data: object) -> object: ...
+
+
+class _Histogram:
+    """Counts per bucket; cumulated when read."""
+
+    __slots__ = ("counts", "total_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        shown, total = [], 0
+        for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), self.counts, strict=True):
+            total += count
+            shown.append((bound, float(total)))
+        return shown
+
+
+class Metrics(Collector):
+    """Every number of this process. Implements ports.Meter."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._calls: dict[tuple[str | None, str], int] = {}
+        self._call_s = _Histogram()
+        self._upstream_s = _Histogram()
+        self._wire: dict[tuple[str, str], int] = {}
+        self._defects = 0
+        self._reloads = dict.fromkeys(_RELOADS, 0)
+        self._bundle = ("", "", "")
+        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._counters: list[tuple[str, str, Callable[[], float]]] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    # -- ports.Meter -----------------------------------------------------------------------------------------
+
+    def ended(self, operation: str | None, outcome: str, seconds: float, upstream_seconds: float = 0.0) -> None:
+        key = (operation, outcome)
+        calls = self._calls
+        calls[key] = calls.get(key, 0) + 1
+        self._call_s.add(seconds)
+        if upstream_seconds:
+            self._upstream_s.add(upstream_seconds)
+
+    def defect(self, where: str, error: BaseException) -> None:
+        """Count something that should not break, and tell the operator where: its kind and place, never its values."""
+        self._defects += 1
+        self._log.error("defect_met", where=where, error=type(error).__name__, at=_place(error))
+
+    # -- what the listeners and the composition root tell ----------------------------------------------------
+
+    def wire_refused(self, listener: str, code: str) -> None:
+        key = (listener, code)
+        self._wire[key] = self._wire.get(key, 0) + 1
+
+    def serving(self, revision: str, environment: str, version: str) -> None:
+        """Name the bundle that is served from now on."""
+        self._bundle = (revision, environment, version)
+
+    def reloaded(self, result: str) -> None:
+        """Count a reload: `loaded` or `refused`."""
+        self._reloads[result] += 1
+
+    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Have a number read at each scrape."""
+        self._gauges.append((name, meaning, read))
+
+    def counter(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Have a number that only grows read at each scrape."""
+        self._counters.append((name, meaning, read))
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    # -- prometheus_client -----------------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._collect_calls()
+        yield self._histogram("toolgate_call_seconds", "Time from taking a call to its end.", self._call_s)
+        yield self._histogram("toolgate_upstream_seconds", "The upstream's share of it.", self._upstream_s)
+        wire = CounterMetricFamily(
+            "toolgate_wire_refusals", "Requests refused before they were calls.", labels=("listener", "code")
+        )
+        for labels, count in sorted(self._wire.items()):
+            wire.add_metric(labels, count)
+        yield wire
+        reloads = CounterMetricFamily("toolgate_bundle_reload", "Reloads of the bundle.", labels=("result",))
+        for result, count in self._reloads.items():
+            reloads.add_metric((result,), count)
+        yield reloads
+        revision, environment, version = self._bundle
+        info = GaugeMetricFamily(
+            "toolgate_bundle_info", "The bundle served now.", labels=("revision", "environment", "version")
+        )
+        info.add_metric((revision, environment, version), 1)
+        yield info
+        yield CounterMetricFamily("toolgate_defects", "Things that broke and should not.", value=self._defects)
+        for name, meaning, read in self._gauges:
+            yield GaugeMetricFamily(name, meaning, value=read())
+        for name, meaning, read in self._counters:
+            yield CounterMetricFamily(name, meaning, value=read())
+
+    def _collect_calls(self) -> Metric:
+        calls = CounterMetricFamily(
+            "toolgate_calls", "Calls by how they ended.", labels=("tool", "operation", "outcome", "environment")
+        )
+        environment = self._bundle[1]
+        for (operation, outcome), count in sorted(self._calls.items(), key=str):
+            tool = operation.partition(".")[0] if operation else UNKNOWN
+            ended = outcome if outcome in _OUTCOMES else UNKNOWN
+            calls.add_metric((tool, operation or UNKNOWN, ended, environment), count)
+        return calls
+
+    @staticmethod
+    def _histogram(name: str, meaning: str, counted: _Histogram) -> Metric:
+        family = HistogramMetricFamily(name, meaning)
+        family.add_metric((), counted.cumulated(), counted.total_s)
+        return family
+
+
+def _place(error: BaseException) -> str | None:
+    """The file and line that raised, without the values a traceback would show."""
+    trace = error.__traceback__
+    if trace is None:
+        return None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return f"{code.co_filename.rpartition('toolgate/')[2]}:{trace.tb_lineno} in {code.co_name}"

@@ -1,0 +1,163 @@
+"""The three listeners of a gate over a small real bundle; what lies outside the gate is in lists."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from tests.wire.door import FakeLog
+
+from toolgate import ledger as ledgers
+from toolgate.auth import Anonymous
+from toolgate.core.bundle import Bundle, BundleError, Problem
+from toolgate.core.model import Principal
+from toolgate.exchange import World
+from toolgate.gateway import Gateway
+from toolgate.listeners.admin import AdminApi
+from toolgate.listeners.agent import AgentApi
+from toolgate.listeners.calls import Calls, Places
+from toolgate.listeners.health import Health, OwnFront, health_front
+from toolgate.listeners.http import AgentFront
+from toolgate.listeners.problem import Disclosure
+from toolgate.listeners.refusals import Refusals, Sampled
+from toolgate.listeners.server import Bounds, Listener
+from toolgate.listeners.wire import Rules
+from toolgate.load.bundle import Sources, load
+from toolgate.metrics import CONTENT_TYPE, Metrics
+from toolgate.testing.fakes import FakeUpstream, no_mask
+
+TOOL = """\
+tool: shop
+openapi: openapi.yaml
+environments:
+  dev: {upstream: "http://127.0.0.1:9/base", allow: ["*"]}
+  prod:
+    upstream: "http://127.0.0.1:9/base"
+    allow: [getItem, putItem]
+    resources: {Item: {file: items.yaml}}
+"""
+ITEMS = "- {id: hammer}\n- {id: nail}\n"
+OPENAPI = """\
+openapi: 3.1.0
+info: {title: The shop, version: "1"}
+paths:
+  /items/{id}:
+    get:
+      operationId: getItem
+      summary: Read an item
+      parameters: [{name: id, in: path, required: true, schema: {type: string, maxLength: 9}}]
+      responses: {"200": {description: ok}}
+    put:
+      operationId: putItem
+      parameters: [{name: id, in: path, required: true, schema: {type: string}}]
+      requestBody: {required: true, content: {application/json: {schema: {type: object}}}}
+      responses: {"200": {description: ok}}
+    delete:
+      operationId: deleteItem
+      parameters: [{name: id, in: path, required: true, schema: {type: string}}]
+      responses: {"204": {description: gone}}
+"""
+
+
+def write_shop(folder: Path) -> Path:
+    shop = folder / "toolspecs" / "shop"
+    shop.mkdir(parents=True)
+    (shop / "tool.yaml").write_text(TOOL)
+    (shop / "openapi.yaml").write_text(OPENAPI)
+    (shop / "items.yaml").write_text(ITEMS)
+    return folder / "toolspecs"
+
+
+def shop_bundle(folder: Path) -> Bundle:
+    return load(Sources(write_shop(folder), None, "prod", ("dev", "prod")))
+
+
+@dataclass
+class Served:
+    """A gate that listens, and everything it touched."""
+
+    ports: dict[str, int]
+    gateway: Gateway
+    upstream: FakeUpstream
+    log: FakeLog
+    health: Health
+    metrics: Metrics
+    session: aiohttp.ClientSession
+    reloads: list[Exception | None] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, *, door: str = "agent", **options: Any) -> Told:
+        url = f"http://127.0.0.1:{self.ports[door]}{path}"
+        async with self.session.request(method, url, allow_redirects=False, **options) as response:
+            return Told(response.status, response.headers.copy(), await response.read())
+
+    async def written(self, decided: int) -> None:
+        """Wait until so many decisions are in the journal: nobody waits for a refusal to be written."""
+        async with asyncio.timeout(5):
+            while True:
+                told = await self.ask("GET", "/-/journal?kind=Decided", door="admin")
+                if len(told.json["events"]) >= decided:
+                    return
+
+    async def reload(self) -> None:
+        error = self.reloads.pop(0) if self.reloads else None
+        if error is not None:
+            raise error
+
+
+@dataclass(frozen=True)
+class Told:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, disclosure: Disclosure = "explain") -> AsyncIterator[Served]:
+    """Open all three listeners on free ports."""
+    bundle, upstream, log = shop_bundle(folder), FakeUpstream(), FakeLog()
+    metrics, ids, clock = Metrics(log), itertools.count(), itertools.count(1_700_000_000_000)
+    ledger = ledgers.open("memory:", clock=lambda: next(clock))
+    world = World(
+        ledger, upstream, metrics, no_mask, lambda: next(clock), lambda: next(clock) / 1000, lambda: f"call{next(ids)}"
+    )
+    gateway = Gateway(world, bundle)
+    health = Health(lambda: gateway.bundle, ledger.ready, lambda: None)
+    metrics.serving(bundle.revision, bundle.environment, "9")
+    says = {
+        name: Refusals(name, lambda: gateway.bundle, lambda: f"own{next(ids)}", metrics, Sampled(log, lambda: 0.0))
+        for name in ("agent", "admin", "health")
+    }
+    who = Anonymous(Principal("digest"))
+    calls = Calls(gateway, Places(64, 128), disclosure)
+    async with aiohttp.ClientSession() as session:
+        served = Served({}, gateway, upstream, log, health, metrics, session)
+        admin = AdminApi(lambda: gateway.bundle, served.reload, ledger.journal, health, says["admin"])
+        handlers = {
+            "agent": AgentFront(calls, AgentApi(calls, health, says["agent"], "9"), who, says["agent"]),
+            "admin": OwnFront(admin.routes, says["admin"], who),
+            "health": health_front(health, metrics.exposition, CONTENT_TYPE, says["health"]),
+        }
+        listeners = {name: Listener(each, Bounds(), Rules(frozenset())) for name, each in handlers.items()}
+        try:
+            for name, listener in listeners.items():
+                served.ports[name] = await listener.listen("127.0.0.1", 0)
+            yield served
+        finally:
+            for listener in listeners.values():
+                await listener.close()
+            await ledger.close()
+
+
+def bad_bundle() -> BundleError:
+    return BundleError([Problem("toolspecs/shop/tool.yaml", 3, "yaml.unknown_key", "`alow` is not a key")])

@@ -1,0 +1,70 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+from tests.listeners.served import Served
+from tests.wire.door import FakeLog
+
+from toolgate.metrics import Metrics
+
+
+def series(text: bytes) -> dict[str, float]:
+    """Every sample by its name and labels."""
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+async def test_calls_are_counted_by_registered_names(served: Served) -> None:
+    """Tool, operation, outcome, environment; a histogram of all and of the upstream's share."""
+    await served.ask("GET", "/shop/items/a")
+    await served.ask("DELETE", "/shop/items/a")
+    told = await served.ask("GET", "/metrics", door="health")
+    assert told.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    counted = series(told.body)
+    labels = "[('environment', 'prod'), ('operation', 'shop.getItem'), ('outcome', 'completed'), ('tool', 'shop')]"
+    assert counted[f"toolgate_calls_total{labels}"] == 1
+    assert counted["toolgate_call_seconds_count[]"] == 2
+    assert counted["toolgate_upstream_seconds_count[]"] == 1
+    assert (
+        counted[
+            f"toolgate_bundle_info{[('environment', 'prod'), ('revision', served.gateway.bundle.revision), ('version', '9')]}"
+        ]
+        == 1
+    )
+
+
+async def test_random_paths_grow_no_series(served: Served) -> None:
+    """O10, H10: whatever is asked for, the number of series stays."""
+    await served.ask("GET", "/nope/x")
+    await served.ask("POST", "/-/call", json={"operation": "nope"})
+    before = set(series((await served.ask("GET", "/metrics", door="health")).body))
+    for at in range(50):
+        await served.ask("GET", f"/tool{at}/x{at}")
+        await served.ask("POST", "/-/call", json={"operation": f'x"}} {at}\nfake_metric{{a="'})
+    after = set(series((await served.ask("GET", "/metrics", door="health")).body))
+    assert after == before
+
+
+def test_a_defect_is_told_without_its_values() -> None:
+    """The operator learns what kind and where; what the exception says may hold a secret."""
+    log = FakeLog()
+    metrics = Metrics(log)
+    metrics.defect("deciding", ValueError("s3cret"))
+    assert series(metrics.exposition())["toolgate_defects_total[]"] == 1
+    ((event, data),) = log.lines
+    assert (event, data["error"], "s3cret" in str(data)) == ("defect_met", "ValueError", False)
+
+
+def test_buckets_cumulate() -> None:
+    """Each bucket counts everything up to its bound."""
+    metrics = Metrics(FakeLog())
+    for seconds in (0.0001, 0.003, 0.003, 99.0):
+        metrics.ended("a.b", "completed", seconds)
+    counted = series(metrics.exposition())
+    assert counted["toolgate_call_seconds_bucket[('le', '0.0005')]"] == 1
+    assert counted["toolgate_call_seconds_bucket[('le', '0.005')]"] == 3
+    assert counted["toolgate_call_seconds_bucket[('le', '+Inf')]"] == 4

@@ -1,0 +1,122 @@
+"""Parts A to D of the attack catalogue over raw sockets: refused with a type, closed, and nothing behind them runs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+from tests.wire.attacks import COVERAGE, PASSED, REFUSED, Passed, Refused
+from tests.wire.door import heard, opened
+
+from toolgate.core.codes import CODES
+
+# How many attacks each part of the catalogue has.
+CATALOGUE = {"A": 23, "B": 15, "C": 15, "D": 10, "E": 11, "F": 16, "G": 10, "H": 7, "L": 18, "O": 9, "P": 6}
+
+
+@pytest.mark.parametrize("attack", REFUSED, ids=str)
+async def test_refused(attack: Refused) -> None:
+    """One typed answer, then the end; the gateway sees nothing, and nothing sent is echoed as a traceback or a Server."""
+    async with opened() as door:
+        received = await door.say(attack.sent)
+        (answer,) = heard(received, "GET")
+        assert answer.code in attack.codes
+        assert answer.status == CODES[answer.code].status
+        assert answer.problem["sent"] == "no"
+        assert answer.headers["connection"] == "close"
+        assert "server" not in answer.headers
+        assert answer.headers["toolgate-source"] == "gate"
+        assert answer.headers["toolgate-call"] == answer.problem["call"]
+        assert door.gateway.calls == []
+        assert door.counts.defects == []
+        assert door.counts.wire == [("agent", answer.code)]
+
+
+@pytest.mark.parametrize("attack", [attack for attack in REFUSED if len(attack.sent) < 400], ids=str)
+async def test_refused_byte_by_byte(attack: Refused) -> None:
+    """How the bytes are cut into segments changes nothing, but that half an unknown method is no request at all."""
+    async with opened() as door, door.connected() as peer:
+        await door.accepted()
+        (connection,) = door.listener.connections
+        for byte in door.expand(attack.sent):
+            connection.data_received(bytes((byte,)))
+        (answer,) = heard(await peer.read_to_end())
+        assert answer.code in (attack.codes if attack.id != "A34" else (*attack.codes, "request.framing"))
+        assert door.gateway.calls == []
+
+
+@pytest.mark.parametrize("passed", PASSED, ids=str)
+async def test_passed(passed: Passed) -> None:
+    """What is well formed reaches the gateway without what frames, routes or claims to be somebody."""
+    async with opened() as door, door.connected() as peer:
+        peer.send(passed.sent)
+        assert (await peer.answer()).body == b"answered"
+        (wire,) = door.gateway.wires
+        assert wire.headers == passed.headers
+        assert wire.body == passed.body
+
+
+@pytest.mark.parametrize("token", [b"eyJhbGciOiJub25lIn0.e30.", b"", b"null"])
+async def test_a_token_never_falls_back_to_anonymous(token: bytes) -> None:
+    """Without issuers no token verifies; the caller is refused and not taken for the workload."""
+    async with opened() as door, door.connected() as peer:
+        peer.send(b"GET /t/x HTTP/1.1\r\n{H}Toolgate-Token: " + token + b"\r\n\r\n")
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (401, "auth.invalid")
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert door.gateway.calls == []
+
+
+async def test_expect_is_honoured_only_after_the_gate() -> None:
+    """`100 Continue` comes once the head has passed, never before, and never for a body too large."""
+    async with opened() as door, door.connected() as peer:
+        peer.send(b"POST /t/x HTTP/1.1\r\n{H}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.send(b"hi")
+        assert (await peer.answer()).status == 200
+        assert door.gateway.wires[0].body == b"hi"
+    async with opened() as door:
+        refused = await door.say(b"POST /t/../x HTTP/1.1\r\n{H}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert heard(refused)[0].code == "request.target"
+        large = await door.say(b"POST /t/x HTTP/1.1\r\n{H}Expect: 100-continue\r\nContent-Length: 9999999\r\n\r\n")
+        assert heard(large)[0].code == "arguments.too_large"
+
+
+async def test_a_trailer_never_becomes_a_header_of_the_next_request() -> None:
+    """The parser (aiohttp 3.14.5) adds the last trailer of a chunked body to the request behind it; so nothing comes behind it."""
+    async with opened() as door:
+        smuggled = b"1\r\nZ\r\n0\r\nToolgate-Reason: forged\r\n\r\nGET /second HTTP/1.1\r\n{H}\r\n"
+        received = await door.say(b"POST /t/x HTTP/1.1\r\n{H}Transfer-Encoding: chunked\r\n\r\n" + smuggled)
+        (answer,) = heard(received)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert [(call.asked.path, call.reason) for call in door.gateway.calls] == [("/t/x", None)]
+
+
+async def test_the_request_before_a_bad_one_is_answered_first() -> None:
+    """Requests in flight are not lost to bad bytes behind them, and the bad bytes are answered after them."""
+    async with opened() as door, door.connected() as peer:
+        peer.send(b"GET /t/1 HTTP/1.1\r\n{H}\r\n")
+        assert (await peer.answer()).status == 200
+        peer.send(b"GARBAGE\r\n\r\n")
+        assert [answer.code for answer in heard(await peer.read_to_end())] == ["request.framing"]
+
+
+async def test_the_same_header_block_is_not_a_way_around_the_target() -> None:
+    """A header block that passed is remembered for the connection; the request line is judged every time."""
+    async with opened() as door, door.connected() as peer:
+        for _ in range(3):
+            peer.send(b"GET /t/x HTTP/1.1\r\n{H}\r\n")
+            assert (await peer.answer()).status == 200
+        peer.send(b"GET /t/../x HTTP/1.1\r\n{H}\r\n")
+        assert (await peer.answer()).code == "request.target"
+        assert len(door.gateway.calls) == 3
+
+
+def test_every_attack_is_accounted_for() -> None:
+    """Each attack of the parts that concern this version is in a table here or says where it is tested, or why not."""
+    assert Counter(attack[0] for attack in COVERAGE) == CATALOGUE
+    assert all(re.fullmatch(r"[A-Z][0-9]{2}", attack) for attack in COVERAGE)
+    here = {attack for attack, where in COVERAGE.items() if where.startswith("tests/wire/test_attacks.py")}
+    assert here == {attack.id for attack in (*REFUSED, *PASSED)} & here
+    assert {attack.id for attack in (*REFUSED, *PASSED)} <= set(COVERAGE)
