@@ -1,0 +1,168 @@
+"""`toolgate check`: load everything as `serve` would, print every problem at once, and say what is not enforced.
+
+RULE: what passes here starts. Problems are its result, so they go to standard output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from toolgate.cli import console
+from toolgate.cli.command import CONFIGURATION, Command
+from toolgate.cli.console import counted
+from toolgate.cli.options import load_settings, settings_options
+from toolgate.cli.project import sources_of
+from toolgate.core.bundle import BundleError, Problem
+
+if TYPE_CHECKING:
+    from toolgate.core.bundle import Note
+    from toolgate.load.report import DocumentReport, LatticeReport, Report, ViewReport
+
+_SHOWN_NOTES: Final = 10
+_EXAMPLES: Final = (
+    "toolgate check",
+    "toolgate check gate/ other-gate/",
+    "toolgate check --openapi vendor.json",
+    "toolgate check --json | jq '.reports[].documents[].not_understood'",
+)
+
+
+@click.command("check", cls=Command, examples=_EXAMPLES)
+@settings_options
+@click.option("--openapi", "document", metavar="FILE", help="Check a bare OpenAPI document instead.")
+@click.option("--all", "show_all", is_flag=True, help="Print every note of a document, not the first ten.")
+@click.argument("folders", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
+def command(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    config: str | None,
+    environment: str | None,
+    assignments: tuple[str, ...],
+    document: str | None,
+    show_all: bool,
+    folders: tuple[Path, ...],
+) -> None:
+    """Load everything and print every problem at once.
+
+    Checks the settings, every toolspec in every environment, and that what is allowed in a narrower environment is
+    allowed in the wider ones. Then reports, for every document, what is enforced, what is only reported and what is
+    not understood. DIR is a folder with a toolgate.yaml; without it, the settings are found as `serve` finds them.
+    """
+    most = None if show_all else _SHOWN_NOTES
+    if document is not None:
+        _check_document(Path(document), most)
+        return
+    configs: list[str | None] = [str(_settings_file(folder)) for folder in folders] or [config]
+    reports: list[tuple[Report, tuple[str, ...]]] = []
+    problems: list[Problem] = []
+    for each in configs:
+        try:
+            reports.append(_checked(each, assignments, environment))
+        except BundleError as broken:
+            problems += broken.problems
+    if problems:
+        _tell_problems(problems)
+    _tell(reports, most)
+
+
+def _settings_file(given: Path) -> Path:
+    return given / "toolgate.yaml" if given.is_dir() else given
+
+
+def _checked(
+    config: str | None, assignments: tuple[str, ...], environment: str | None
+) -> tuple[Report, tuple[str, ...]]:
+    from toolgate.load.report import check  # noqa: PLC0415 - the loader; `--help` does without
+
+    loaded = load_settings(config, assignments, environment=environment)
+    return check(sources_of(loaded.settings)), loaded.warnings
+
+
+def _check_document(path: Path, most: int | None) -> None:
+    from toolgate.load.report import check_document  # noqa: PLC0415 - the loader; `--help` does without
+
+    try:
+        report = check_document(path)
+    except BundleError as broken:
+        _tell_problems(broken.problems)
+        return
+    if console.wants_json():
+        console.emit({"documents": [asdict(report)], "problems": []})
+        return
+    _say(_document_lines(report, most))
+
+
+def _tell_problems(problems: list[Problem] | tuple[Problem, ...]) -> None:
+    """Print what is wrong and end. A problem that several environments share is one problem."""
+    console.problems(sorted(set(problems)), to_stderr=False)
+    raise click.exceptions.Exit(CONFIGURATION)
+
+
+def _tell(reports: list[tuple[Report, tuple[str, ...]]], most: int | None) -> None:
+    if console.wants_json():
+        shown = [{**asdict(report), "warnings": warned} for report, warned in reports]
+        console.emit({"problems": [], "reports": shown})
+        return
+    for report, warned in reports:
+        _say(_lines(report, most))
+        for warning in warned:
+            console.warn(warning)
+
+
+def _say(lines: Iterator[str]) -> None:
+    for line in lines:
+        console.say(line)
+
+
+def _lines(report: Report, most: int | None) -> Iterator[str]:
+    for document in report.documents:
+        yield from _document_lines(document, most)
+        yield ""
+    for view in report.views:
+        yield _view_line(view)
+    yield ""
+    yield from (_lattice_line(pair) for pair in report.lattice if pair.effectful)
+    yield from _note_lines("not enforced by this version", report.not_enforced, most)
+    tools, environments = len({view.tool for view in report.views}), len({view.environment for view in report.views})
+    yield f"{console.paint('ok', 'green')}: {counted(tools, 'tool')} in {counted(environments, 'environment')}, no problems ({report.revision[:19]})"
+
+
+def _lattice_line(pair: LatticeReport) -> str:
+    """What was proven of two environments of a tool."""
+    allowed = f"{counted(pair.effectful, 'operation')} that may change something"
+    return f"lattice: {pair.tool}: {pair.narrower} allows {allowed}, all of them allowed in {pair.wider}"
+
+
+def _document_lines(document: DocumentReport, most: int | None) -> Iterator[str]:
+    name = console.paint(console.printable(document.path), "bold")
+    version = "Swagger 2.0" if document.openapi == "2.0" else f"OpenAPI {document.openapi}"
+    yield f"{name}  {console.printable(document.title)} ({version})"
+    yield (
+        f"  enforced: {counted(document.operations, 'operation')}, {counted(document.parameters, 'parameter')}, "
+        f"{counted(document.bodies, 'request body', 'request bodies')}; "
+        f"replies of {counted(document.responses, 'operation')} are compared with their schema"
+    )
+    yield from _note_lines("  only reported", document.reported, most)
+    yield from _note_lines("  not understood", document.not_understood, most)
+
+
+def _note_lines(heading: str, notes: tuple[Note, ...], most: int | None) -> Iterator[str]:
+    if not notes:
+        return
+    yield f"{heading}: {len(notes):,}"
+    indent = " " * (len(heading) - len(heading.lstrip()) + 2)
+    for note in notes[:most]:
+        yield f"{indent}{console.printable(note.pointer or note.path)}: {console.printable(note.message)}"
+    if most is not None and len(notes) > most:
+        yield f"{indent}… and {len(notes) - most:,} more: `--all` shows them"
+
+
+def _view_line(view: ViewReport) -> str:
+    effects = ", ".join(f"{count:,} {effect}" for effect, count in view.allowed_by_effect.items())
+    resources = "".join(f"; {count:,} {kind}" for kind, count in view.resources.items())
+    where = f" → {view.upstream}" if view.upstream else ""
+    return f"{view.tool} in {view.environment}{where}: {view.allowed:,} of {counted(view.operations, 'operation')} allowed ({effects}){resources}"

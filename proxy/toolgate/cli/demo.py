@@ -1,0 +1,145 @@
+"""`toolgate demo`: plays the worked example and prints it call by call.
+
+RULE: what is printed is what came back over HTTP; nothing is prepared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from toolgate.cli import console
+from toolgate.cli.command import COULD_NOT, NO, Command
+from toolgate.cli.demo_output import Output
+from toolgate.cli.options import listen_options, load_settings
+
+if TYPE_CHECKING:
+    from toolgate.demo.example import Example
+    from toolgate.settings import Address, Settings
+
+_EXAMPLES: Final = (
+    "toolgate demo",
+    "toolgate demo --once",
+    "toolgate demo --once --json",
+    "toolgate demo --listen-agent 127.0.0.1:9400 --upstream-port 9410",
+)
+
+
+@click.command("demo", cls=Command, examples=_EXAMPLES)
+@click.option("--once", is_flag=True, help="End after the last call; exit 1 if one did not end as it must.")
+@click.option("--upstream-port", type=click.IntRange(1, 65_535), help="The port of the example's own server.")
+@listen_options
+def command(*, once: bool, upstream_port: int | None, **listen: str | None) -> None:
+    """Start the worked example, play an agent's morning through it, leave it running until Ctrl-C.
+
+    The upstream is a small real server that reports this machine's own figures; the sidecar is a real `toolgate serve`
+    before it. Everything the demo writes stands in `.toolgate/` beside the example.
+    """
+    from toolgate.demo.processes import NotStartedError, sidecar, upstream  # noqa: PLC0415 - only what runs is imported
+
+    example = _example(upstream_port)
+    settings = load_settings(str(example.settings), (), environment="prod", **listen).settings
+    _refuse_taken_ports(example, settings)
+    flags = ["--environment=prod", *(f"--{name.replace('_', '-')}={text}" for name, text in listen.items() if text)]
+    passed = True
+    try:
+        with (
+            _interruptible(once=once),
+            upstream(example),
+            sidecar(example, flags, _tcp("health", settings.listen.health)) as gate,
+        ):
+            passed = _play(settings, example, at_end=once)
+            if passed and not once:
+                _wait(gate, example)
+    except NotStartedError as error:
+        _could_not(str(error))
+    if not passed:
+        raise click.exceptions.Exit(NO)
+
+
+def _example(upstream_port: int | None) -> Example:
+    from toolgate.demo.example import find, moved  # noqa: PLC0415 - only what runs is imported
+
+    example = find(Path.cwd())
+    if example is None:
+        _could_not("the worked example is not here; run `toolgate demo` in a checkout of toolgate")
+    if upstream_port in (None, example.upstream_port):
+        return example
+    return moved(example, example.home / ".toolgate" / "demo", upstream_port)
+
+
+def _refuse_taken_ports(example: Example, settings: Settings) -> None:
+    """Name each taken port with what moves it, before anything is started."""
+    from toolgate.demo.processes import taken  # noqa: PLC0415 - only what runs is imported
+
+    listen = settings.listen
+    wanted = [
+        (f"--listen-{name}` or `listen.{name}` in toolgate.yaml", _tcp(name, address))
+        for name, address in (("agent", listen.agent), ("admin", listen.admin), ("health", listen.health))
+    ]
+    wanted.append(("--upstream-port", ("127.0.0.1", example.upstream_port)))
+    found = [f"{host}:{port} is taken; move it with `{mover}`" for mover, (host, port) in wanted if taken(host, port)]
+    if found:
+        _could_not("\n".join(found))
+
+
+def _play(settings: Settings, example: Example, *, at_end: bool) -> bool:
+    """Send every call of the morning; stop at the first that does not end as it must. Whether all did."""
+    from toolgate.demo.agent import Agent  # noqa: PLC0415 - only what runs is imported
+    from toolgate.demo.morning import morning  # noqa: PLC0415
+
+    host, port = _tcp("agent", settings.listen.agent)
+    output = Output(gate=f"http://{host}:{port}", upstream=f"http://127.0.0.1:{example.upstream_port}")
+    output.begin()
+    script = morning(f"{host}:{port}")
+    with contextlib.closing(Agent(host, port)) as agent, contextlib.suppress(StopIteration):
+        ask = next(script)
+        while output.call(ask, agent.ask(ask)):
+            ask = script.send(output.last)
+    health = "http://{}:{}".format(*_tcp("health", settings.listen.health))
+    output.end(health=None if at_end else health, home=example.home)
+    return output.passed
+
+
+def _wait(gate: subprocess.Popen[bytes], example: Example) -> NoReturn:
+    """Until somebody interrupts; a sidecar that ends by itself is told."""
+    from toolgate.demo.processes import NotStartedError, tail  # noqa: PLC0415 - only what runs is imported
+
+    status = gate.wait()
+    raise NotStartedError(f"the sidecar ended with {status}:\n{tail(example.logs / 'demo-serve.log')}")
+
+
+@contextlib.contextmanager
+def _interruptible(*, once: bool) -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C. Either ends a demo that stays as it should end, and cuts short one that does not."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before: Callable[..., object] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if once:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tcp(name: str, address: Address | None) -> tuple[str, int]:
+    from toolgate.settings import Tcp  # noqa: PLC0415 - pydantic; `--help` does without
+
+    if not isinstance(address, Tcp) or address.port == 0:
+        _could_not(f"the demo needs `listen.{name}` on a fixed TCP port; give `--listen-{name} 127.0.0.1:PORT`")
+    return ("127.0.0.1" if address.host in {"", "0.0.0.0", "::"} else address.host), address.port  # noqa: S104 - compared, not bound
+
+
+def _could_not(text: str) -> NoReturn:
+    console.failure(text)
+    raise click.exceptions.Exit(COULD_NOT)

@@ -1,0 +1,148 @@
+"""The files `toolgate init` writes.
+
+RULE: what is not commented out is safe to run: reads are allowed, everything else waits for a person. Text of the
+document goes in quoted and escaped, also inside comments, where a line break would end the comment.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from toolgate.cli.guess import Guessed, globs
+from toolgate.core.model import Effect
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_YAML_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_DONE: Final = {"write": "changes", "destructive": "destroys", "read": "only reads"}
+
+_SETTINGS: Final = """\
+# Settings of the gate, read once, at start.
+# `toolgate settings` prints all of them and where each came from; `toolgate settings --reference` explains them.
+environment: {environment}
+environments: [{environments}]   # every environment there is, widest first
+toolspecs: toolspecs/
+policies: policies/
+listen:
+  agent: 127.0.0.1:8400    # where the agent's tools point: http://127.0.0.1:8400/TOOL
+  admin: 127.0.0.1:8401    # reload, journal, runs
+  health: 127.0.0.1:8402   # /-/live, /-/ready, /metrics
+ledger: sqlite:.toolgate/ledger.db
+identity:
+  anonymous: agent         # who calls: the gate serves one workload
+"""
+
+_TOOLSPEC: Final = """\
+# The toolspec of `{tool}`: what its operations do, and which of them each environment allows.
+# Written by `toolgate init` from the document; what was guessed is yours to correct. `toolgate check` reports the rest.
+tool: {tool}
+openapi: {document}
+environments:                # where there is no entry, the tool does not exist
+"""
+
+_POLICY: Final = """\
+// The starter policy of `{tool}`, written by `toolgate init`.
+//
+// This version of toolgate does not read policies yet: what allows a call is the environment's `allow` list in the
+// toolspec. The next version also asks these statements, and refuses what none of them permits.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is known of a tool when its files are written."""
+
+    tool: str
+    document: str  # file name
+    upstream: str
+    environments: tuple[str, ...]
+    operations: tuple[Guessed, ...]
+    credentials: str  # a line of YAML, for a comment
+
+    @property
+    def ids(self) -> list[str]:
+        return [operation.id for operation in self.operations]
+
+    def having(self, effect: Effect) -> list[str]:
+        return [operation.id for operation in self.operations if operation.effect == effect]
+
+
+def settings_text(environments: Sequence[str]) -> str:
+    return _SETTINGS.format(environment=environments[0], environments=", ".join(environments))
+
+
+def toolspec_text(draft: Draft) -> str:
+    lines = [line for name in draft.environments for line in _environment(draft, name)]
+    head = _TOOLSPEC.format(tool=draft.tool, document=draft.document)
+    return head + "\n".join([*lines, *_operations(draft)]) + "\n"
+
+
+def policy_text(draft: Draft, principal: str) -> str:
+    parts = [_POLICY.format(tool=draft.tool)]
+    if reads := draft.having("read"):
+        parts.append(_permit(draft, "reads", reads, principal))
+    for effect, name in (("write", "writes"), ("destructive", "destructive")):
+        ids = [operation.id for operation in draft.operations if operation.effect == effect]
+        if ids:
+            commented = "\n".join(f"// {line}" for line in _permit(draft, name, ids, principal).splitlines())
+            parts.append(f"// Keep what the agent may do, and uncomment it.\n{commented}\n")
+    return "\n".join(parts)
+
+
+def _environment(draft: Draft, name: str) -> Iterator[str]:
+    yield f"  {name}:"
+    yield f"    upstream: {_yaml(draft.upstream)}"
+    yield f"    # credentials: {draft.credentials}"
+    reads = globs(draft.having("read"), draft.ids)
+    yield (
+        "    allow:                   # nothing else is allowed"
+        if reads
+        else "    allow: []                # add what agents may do"
+    )
+    yield from (f"      - {_yaml(pattern)}" for pattern in reads)
+    for effect in ("write", "destructive"):
+        if patterns := globs(draft.having(effect), draft.ids):
+            yield f"      # {effect}: uncomment what agents may do"
+            yield from (f"      # - {_yaml(pattern)}" for pattern in patterns)
+
+
+def _operations(draft: Draft) -> Iterator[str]:
+    raised = list(_raised(draft))
+    maybe = [operation.id for operation in draft.operations if operation.maybe_read]
+    if not raised and not maybe:
+        return
+    # A key whose members are all comments would be empty, so it is a comment itself.
+    yield f"{'' if raised else '# '}operations:                  # effects that differ from the method's: GET read, DELETE destructive, else write"
+    yield from raised
+    if maybe:
+        yield "  # Their names say that they only read; uncomment what does, and allow it above."
+        yield from (f"  # {_yaml(pattern)}: {{effect: read}}" for pattern in globs(maybe, draft.ids))
+
+
+def _raised(draft: Draft) -> Iterator[str]:
+    for effect in ("write", "destructive"):
+        ids = [operation.id for operation in draft.operations if effect == operation.effect != operation.by_method]
+        same = [operation.id for operation in draft.operations if operation.effect == effect]
+        for pattern in globs(ids, draft.ids, besides=same):
+            yield f"  {_yaml(pattern)}: {{effect: {effect}}}   # by its name it {_DONE[effect]} something"
+
+
+def _permit(draft: Draft, name: str, ids: Iterable[str], principal: str) -> str:
+    actions = "\n".join(f"    Action::{_cedar(f'{draft.tool}.{operation_id}')}," for operation_id in ids)
+    return (
+        f"@id({_cedar(f'{draft.tool}-{name}')})\n"
+        f"permit (\n  principal == Agent::{_cedar(principal)},\n  action in [\n{actions}\n  ],\n  resource\n);\n"
+    )
+
+
+def _yaml(text: str) -> str:
+    """Text as a YAML scalar on one line; JSON's escapes are YAML's."""
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS else json.dumps(text)
+
+
+def _cedar(text: str) -> str:
+    escaped = "".join(char if char.isprintable() and char not in '"\\' else f"\\u{{{ord(char):x}}}" for char in text)
+    return f'"{escaped}"'

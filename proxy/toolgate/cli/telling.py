@@ -1,0 +1,119 @@
+"""Journal events told to a person: what was asked, why, what was ruled and how it ended.
+
+RULE: what agents wrote is shown as data: quoted, shortened, and without characters that steer a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from toolgate.cli.console import paint, printable
+from toolgate.core.model import Json
+
+_LONGEST: Final = 60
+_ASKED_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of a run: its decision, and its end when it was permitted."""
+
+    decided: Mapping[str, Json]
+    finished: Mapping[str, Json] | None
+
+
+def asked(decided: Mapping[str, Json]) -> str:
+    """What was called, as one would write it: `removeMetric("node_cpu_throttle_time_seconds")`."""
+    named = decided.get("asked") if isinstance(decided.get("asked"), dict) else {}
+    operation = decided.get("operation") or (named or {}).get("operation")
+    arguments = decided.get("arguments", (named or {}).get("arguments"))
+    if operation is None:
+        return printable(f"{decided.get('method', '?')} {decided.get('path', '?')}")[:_ASKED_LONGEST]
+    name = printable(str(operation)).partition(".")[2] or printable(str(operation))
+    if isinstance(arguments, dict):
+        return f"{name}({_arguments(arguments)})"
+    return printable(f"{name}({decided.get('method', '')} {decided.get('path', '')})")[:_ASKED_LONGEST]
+
+
+def ruling(decided: Mapping[str, Json]) -> str:
+    if decided.get("decision") == "permit":
+        return paint("permitted", "green")
+    return f"{paint('BLOCKED', 'red')} {decided.get('code')}: {_said(decided.get('detail'))}"
+
+
+def outcome(step: Step) -> str:
+    """How it ended, and whether anything was sent."""
+    if step.decided.get("decision") != "permit":
+        return "not sent"
+    end = step.finished
+    if end is None:
+        return paint("not finished", "yellow")
+    took = f" in {end['latency_ms']:g} ms" if isinstance(end.get("latency_ms"), int | float) else ""
+    if end.get("outcome") == "completed":
+        return f"completed with status {end.get('status')}{took}"
+    why = f": {_said(end['detail'])}" if end.get("detail") else ""
+    return f"{paint(str(end.get('code') or end.get('outcome')), 'red')}{why} (sent: {end.get('sent')}){took}"
+
+
+def told(step: Step) -> Iterator[str]:
+    """A numbered step of a run, a line each for the reason, the ruling, what can be done and the outcome."""
+    decided = step.decided
+    yield f"{paint('Step ' + str(decided.get('number', '?')), 'bold')}: {asked(decided)}"
+    if decided.get("reason"):
+        yield f'  reason   "{_said(decided["reason"])}"'
+    yield f"  ruling   {ruling(decided)}"
+    for violation in decided.get("violations") or ():
+        if isinstance(violation, dict):
+            yield f"           {_said(violation.get('path')) or '/'}: {_said(violation.get('message'))}"
+    if decided.get("decision") != "permit" and decided.get("hint"):
+        yield f"  hint     {_said(decided['hint'])}"
+    yield f"  outcome  {outcome(step)}"
+
+
+def event_line(event: Mapping[str, Json]) -> str:
+    """One event on one line."""
+    at = printable(str(event.get("at", "?")))
+    kind = printable(str(event.get("event", "?")))
+    return f"{paint(at, 'dim')}  {kind:<14} {printable(str(event.get('call') or '-')):<26}  {_essence(event)}"
+
+
+def fields(event: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    for name, value in event.items():
+        yield printable(name), _said(value, None) if isinstance(value, str) else _value(value, None)
+
+
+def _essence(event: Mapping[str, Json]) -> str:
+    match event.get("event"):
+        case "Decided":
+            return f"{asked(event)}  {ruling(event)}"
+        case "Finished":
+            return f"{_said(event.get('operation'))}  {outcome(Step({'decision': 'permit'}, event))}"
+        case _:
+            frame = {"v", "event", "writer", "seq", "at", "at_ms", "prev"}
+            return "  ".join(f"{name}={_value(value)}" for name, value in event.items() if name not in frame)
+
+
+def _arguments(arguments: Mapping[str, Json]) -> str:
+    body = arguments.get("body")
+    shown = {**arguments, **body} if isinstance(body, dict) and "$masked" not in body else dict(arguments)
+    if shown is not arguments and isinstance(body, dict) and "$masked" not in body:
+        shown.pop("body")
+    if len(shown) == 1 and not isinstance(next(iter(shown.values())), dict | list):
+        return _value(next(iter(shown.values())))
+    text = ", ".join(f"{printable(name)}={_value(value)}" for name, value in shown.items())
+    return text if len(text) <= _ASKED_LONGEST else f"{text[: _ASKED_LONGEST - 1]}…"
+
+
+def _value(value: Json, longest: int | None = _LONGEST) -> str:
+    if isinstance(value, dict) and value.keys() == {"$masked"}:
+        return "[masked]"
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _said(value: Json, longest: int | None = 300) -> str:
+    text = printable(str(value)) if value is not None else ""
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"

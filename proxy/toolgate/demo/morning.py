@@ -1,0 +1,130 @@
+"""What the agent tries this morning: the calls it is allowed, and the ways it goes wrong (DESIGN §20, stories 3 and 4).
+
+RULE: each ask says what must come of it; a later ask uses what earlier ones answered, as an agent would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from toolgate.demo.agent import Answer, Ask
+
+_CPU = "node_cpu_utilization_percent"
+_CLUSTER = "/metrics/metrics/v1/cluster"
+
+
+def morning(host: str) -> Generator[Ask, Answer, None]:
+    """Yield asks; send back what came of each."""
+    yield from _look_around()
+    series = yield from _read_metrics()
+    yield from _go_wrong(host)
+    yield from _write_digest(series)
+
+
+def _look_around() -> Generator[Ask, Answer, None]:
+    yield Ask("Where am I, and what exists here?", "GET", "/-/environment", 200, gist=_environment)
+    yield Ask("What may I call?", "GET", "/-/tools", 200, gist=_tools)
+
+
+def _read_metrics() -> Generator[Ask, Answer, Any]:
+    yield Ask("List the metrics", "GET", "/metrics/metrics", 200, reason="find out what can go into the digest")
+    answer = yield Ask(
+        "Query the CPU of the cluster",
+        "POST",
+        _CLUSTER,
+        200,
+        body={"cluster": "eu-1", "metric": _CPU},
+        reason="CPU comes first in the digest",
+    )
+    return answer.body
+
+
+def _go_wrong(host: str) -> Generator[Ask, Answer, None]:
+    yield Ask(
+        "Production is slow, so try the endpoint that was fast in dev (story 3)",
+        "POST",
+        "/metrics/metrics/v2/cluster",
+        403,
+        body={"cluster": "eu-1", "metric": _CPU},
+        reason="v1 feels slow today",
+        code="tool.disallowed",
+        hint="POST /metrics/metrics/v1/cluster",
+    )
+    yield Ask(
+        "Query a metric that exists only in dev (story 4)",
+        "POST",
+        _CLUSTER,
+        404,
+        body={"cluster": "eu-1", "metric": "node_iops_predicted_capacity"},
+        reason="capacity forecast for the digest",
+        code="environment.resource_not_found",
+        hint="Switch to baseline metrics.",
+    )
+    yield Ask(
+        "Do as the hint says",
+        "GET",
+        "/metrics/metrics/v1/baseline?cluster=eu-1",
+        200,
+        reason="the forecast metric does not exist here",
+    )
+    yield Ask(
+        "Misremember the arguments",
+        "POST",
+        _CLUSTER,
+        422,
+        body={"cluster": "eu-1", "metrik": _CPU, "aggregate": "average", "window_s": "an hour"},
+        reason="the average CPU of the last hour",
+        code="arguments.invalid",
+    )
+    yield Ask("Call a tool that does not exist", "GET", "/metrcs/metrics", 404, code="tool.unknown", hint="metrics")
+    yield Ask(
+        "Hide a second request inside the first one",
+        "POST",
+        _CLUSTER,
+        400,
+        code="request.framing",
+        raw=_smuggled(host),
+    )
+
+
+def _write_digest(series: Any) -> Generator[Ask, Answer, None]:
+    found = yield Ask(
+        "Look for anomalies in the series",
+        "POST",
+        "/anomaly/detect",
+        200,
+        body={"series": series["series"]},
+        reason="anomalies belong in the digest",
+    )
+    figure = {"name": _CPU, "avg": series["aggregate"]["value"]}
+    anomalies = [{"metric": _CPU, **anomaly} for anomaly in found.body["anomalies"]]
+    yield Ask(
+        "Publish the digest",
+        "POST",
+        "/reports/reports",
+        201,
+        body={"title": "Weekly digest", "cluster": "eu-1", "metrics": [figure], "anomalies": anomalies},
+        reason="the weekly digest is due",
+    )
+
+
+def _environment(body: Any) -> str:
+    tools = ", ".join(f"{tool['tool']} ({tool['operations']})" for tool in body["tools"])
+    kinds = ", ".join(f"{found['count']} {kind}" for kind, found in body["resources"].items())
+    return f"environment {body['environment']}, allowed operations of {tools}; resources: {kinds}"
+
+
+def _tools(body: Any) -> str:
+    names = [tool["operation"] for tool in body["tools"]]
+    return f"{len(names)} operations: {', '.join(name for name in names if not name.startswith('prometheus.'))}, …"
+
+
+def _smuggled(host: str) -> bytes:
+    """Two ways to say where the body ends: what one parser reads as a body, another runs as `DELETE`."""
+    hidden = f"0\r\n\r\nDELETE /metrics/metrics/{_CPU} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    head = (
+        f"POST {_CLUSTER} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(hidden)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    return (head + hidden).encode()

@@ -1,0 +1,158 @@
+"""Noticing that the configuration changed: folders are watched, SIGHUP asks, and both end in one reload at a time.
+
+RULE: folders are watched, never files: editors and ConfigMaps replace files, and a watch on a replaced file is blind.
+A reload reads everything anew, so however many changes came, one reload after the last of them is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from watchfiles import Change, awatch
+
+_CONFIGMAP_SWAP: Final = "..data"  # the symbolic link Kubernetes swaps when a ConfigMap or Secret changes
+_DEBOUNCE_MS: Final = 300
+_STEP_MS: Final = 50
+_RETRY_S: Final = 1.0
+_CLOCK_STEP_NS: Final = 20_000_000  # inodes are stamped with the time of the last tick, up to 10 ms ago
+
+
+class Reloader:
+    """Runs `reload` when asked: never two at once, at most one per `interval_s`, and always one after the last ask."""
+
+    def __init__(
+        self,
+        reload: Callable[[], Awaitable[object]],
+        *,
+        defect: Callable[[str, Exception], None],
+        interval_s: float = 1.0,
+    ) -> None:
+        self._reload = reload
+        self._defect = defect
+        self._interval_s = interval_s
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Ask for a reload: the SIGHUP handler, and what `watch` calls. A storm of asks is one ask."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Serve asks until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self._reload()
+            except Exception as error:  # noqa: BLE001  # INVARIANT: a failed reload leaves what serves, and the next ask is heard
+                self._defect("reloading the configuration", error)
+            await asyncio.sleep(self._interval_s)
+
+
+async def watch(
+    folders: Iterable[Path],
+    changed: Callable[[], None],
+    *,
+    since_ns: int | None = None,
+    debounce_ms: int = _DEBOUNCE_MS,
+) -> None:
+    """Call `changed` after every change in the folders, until cancelled.
+
+    A folder may be missing, removed or replaced (a checkout, a mount): the place where it stands is watched too.
+    With `since_ns`, the wall clock's time before the folders were read, a change before the watch stood counts too.
+    """
+    wanted = tuple(folder.absolute() for folder in folders)
+
+    def armed_first() -> None:
+        if since_ns is not None and any(_changed_at_ns(folder) > since_ns - _CLOCK_STEP_NS for folder in wanted):
+            changed()
+
+    await _watch_until_moved(wanted, changed, debounce_ms, armed=armed_first)
+    while True:
+        # What happened between two watches was seen by neither, so it counts as a change once the next one stands.
+        await _watch_until_moved(wanted, changed, debounce_ms, armed=changed)
+
+
+async def _watch_until_moved(
+    folders: tuple[Path, ...], changed: Callable[[], None], debounce_ms: int, *, armed: Callable[[], None]
+) -> None:
+    moved = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_watch_places(folders, moved, debounce_ms), name="watch-places")
+        group.create_task(_watch_contents(folders, changed, moved, debounce_ms), name="watch-contents")
+        await asyncio.sleep(0)  # both have run to their first wait: the watches stand
+        armed()
+
+
+async def _watch_contents(
+    folders: tuple[Path, ...], changed: Callable[[], None], moved: asyncio.Event, debounce_ms: int
+) -> None:
+    present = [folder for folder in folders if folder.is_dir()]
+    if not present:
+        await moved.wait()
+        return
+    shown = _shown_in(present)
+    try:
+        async for _ in awatch(*present, watch_filter=shown, debounce=debounce_ms, step=_STEP_MS, stop_event=moved):
+            changed()
+    except (FileNotFoundError, PermissionError):
+        await _pause(moved)
+
+
+async def _watch_places(folders: tuple[Path, ...], moved: asyncio.Event, debounce_ms: int) -> None:
+    """End once a folder itself came, went or was swapped."""
+    places = {_place(folder) for folder in folders}
+    names = {str(name) for path in places for name in (path, path.parent, path.with_name(_CONFIGMAP_SWAP))}
+    try:
+        async for _ in awatch(
+            *{path.parent for path in places},
+            watch_filter=lambda change, path: path in names and change is not Change.modified,
+            debounce=debounce_ms,
+            step=_STEP_MS,
+            recursive=False,
+            stop_event=moved,
+        ):
+            break
+    except (FileNotFoundError, PermissionError):
+        await _pause(moved)
+    moved.set()
+
+
+async def _pause(moved: asyncio.Event) -> None:
+    """Wait before watching again what could not be watched."""
+    await asyncio.sleep(_RETRY_S)
+    moved.set()
+
+
+def _place(folder: Path) -> Path:
+    """The folder, or the nearest part of its path that is missing: the name to wait for."""
+    while not folder.parent.is_dir() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def _shown_in(folders: list[Path]) -> Callable[[Change, str], bool]:
+    """Whether a path counts: nothing under a name that starts with a dot, but for the ConfigMap's swap."""
+    roots = tuple({root for folder in folders for root in (folder, folder.resolve())})
+
+    def counts(_change: Change, path: str) -> bool:
+        inside = next((Path(path).relative_to(root) for root in roots if Path(path).is_relative_to(root)), Path(path))
+        return all(not part.startswith(".") or part == _CONFIGMAP_SWAP for part in inside.parts)
+
+    return counts
+
+
+def _changed_at_ns(folder: Path) -> int:
+    """When anything in the folder last changed, by the inode's own time, which nobody can set."""
+    newest = 0
+    for root, names, files in os.walk(folder, onerror=None):
+        names[:] = [name for name in names if not name.startswith(".")]
+        counting = (name for name in files if not name.startswith("."))
+        for name in (".", _CONFIGMAP_SWAP, *counting):
+            with contextlib.suppress(OSError):
+                newest = max(newest, os.lstat(f"{root}/{name}").st_ctime_ns)
+    return newest

@@ -1,0 +1,114 @@
+"""The settings by their dotted names, read off the model: one list for variables, listings and the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from toolgate.core.catalog import Secret
+from toolgate.settings import values
+from toolgate.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting. `attributes` is the way to its value from `Settings`."""
+
+    name: str
+    attributes: tuple[str, ...]
+    description: str
+    choices: tuple[str, ...]
+    scalar: bool  # a number or a truth value, so a variable's text is read as one
+    required: bool
+    default: Any
+
+    def shown(self, value: Any) -> str:
+        """A value of this setting as a person writes it."""
+        if isinstance(value, int) and self.attributes[-1].endswith("_bytes"):
+            return values.shown_size(value)
+        return shown(value)
+
+    def value(self, settings: Settings) -> Any:
+        found: Any = settings
+        for attribute in self.attributes:
+            if found is None:
+                return None
+            found = getattr(found, attribute)
+        return found
+
+
+@cache
+def keys() -> dict[str, Key]:
+    """Every setting, in the order of the file."""
+    return {key.name: key for key in _walk(Settings, (), ())}
+
+
+@cache
+def sections() -> frozenset[str]:
+    """The names keys stand in: `listen`, `listen.tls`, ….."""
+    names = [name.split(".") for name in keys()]
+    return frozenset(".".join(parts[:depth]) for parts in names for depth in range(1, len(parts)))
+
+
+def shown(value: Any) -> str:
+    """A setting's value as a person writes it. Secrets are references and stay so."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return "[" + ", ".join(map(shown, value)) + "]"
+        case Secret(source=source, name=name):
+            return f"${{{source}:{name}}}"
+        case float() if value.is_integer():
+            return str(int(value))
+        case _:
+            return str(value)
+
+
+def _walk(model: type[BaseModel], names: tuple[str, ...], attributes: tuple[str, ...]) -> Iterator[Key]:
+    for attribute, field in model.model_fields.items():
+        name = (*names, field.alias or attribute)
+        inner = _section(field)
+        if inner is not None:
+            yield from _walk(inner, name, (*attributes, attribute))
+            continue
+        yield _key(field, ".".join(name), (*attributes, attribute))
+
+
+def _key(field: FieldInfo, name: str, attributes: tuple[str, ...]) -> Key:
+    kinds = tuple(_flat(field.annotation))
+    return Key(
+        name=name,
+        attributes=attributes,
+        description=" ".join((field.description or "").split()),
+        choices=tuple(kind for kind in kinds if isinstance(kind, str)),
+        scalar=any(kind in {int, float, bool} for kind in kinds),
+        required=field.is_required(),
+        default=None if field.is_required() else field.default,
+    )
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    for kind in _flat(field.annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    """The classes and literal words an annotation is made of."""
+    if get_origin(annotation) is Annotated:
+        yield from _flat(annotation.__origin__)
+        return
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _flat(part)

@@ -1,0 +1,195 @@
+"""Every setting: its name, its default, what it is for.
+
+RULE: a setting is read once, at start; what an agent may do stands in the bundle, never here. Every field has a
+description, because `docs/settings.md` is generated from them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from toolgate.core.catalog import Secret
+from toolgate.settings import values
+from toolgate.settings.values import Address
+
+_BYTE_UNITS = "a whole number of bytes, or one with KiB, MiB or GiB"
+_TIME_UNITS = "a whole number of seconds, or one with s, m, h or d"
+
+
+def _text(pattern: str | None, description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": description} | ({"pattern": pattern} if pattern else {}))
+
+
+FilePath = Annotated[Path, BeforeValidator(values.path), _text(None, "a path, relative to the settings file")]
+Listener = Annotated[Address, BeforeValidator(values.address), _text(None, "`host:port` or `unix:path`")]
+OptionalListener = Annotated[
+    Address | None, BeforeValidator(values.optional_address), _text(None, "`host:port`, `unix:path` or `off`")
+]
+Ledger = Annotated[
+    str, BeforeValidator(values.ledger), _text(None, "`memory:`, `sqlite:///absolute`, `sqlite:relative`")
+]
+SecretRef = Annotated[
+    Secret, BeforeValidator(values.secret), _text(r"^\$\{(file|env):.+\}$", "`${file:PATH}` or `${env:NAME}`")
+]
+Size = Annotated[
+    Annotated[int, Field(gt=0)] | None,
+    BeforeValidator(values.size),
+    WithJsonSchema({"type": ["integer", "string", "null"], "description": _BYTE_UNITS}),
+]
+Duration = Annotated[
+    Annotated[int, Field(gt=0)] | None,
+    BeforeValidator(values.duration),
+    WithJsonSchema({"type": ["integer", "string", "null"], "description": _TIME_UNITS}),
+]
+EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Names = Annotated[tuple[str, ...], BeforeValidator(values.sequence)]
+Environments = Annotated[
+    tuple[EnvironmentName, ...],
+    Field(min_length=1),
+    BeforeValidator(values.sequence),
+]
+Hosts = Annotated[tuple[Annotated[str, BeforeValidator(values.host)], ...], BeforeValidator(values.sequence)]
+Origins = Annotated[tuple[Annotated[str, BeforeValidator(values.origin)], ...], BeforeValidator(values.sequence)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Section(BaseModel):
+    """Unknown keys refused, nothing converted, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Tls(_Section):
+    cert: FilePath
+    """PEM file with the listener's certificate chain."""
+    key: FilePath
+    """PEM file with the certificate's private key."""
+    client_ca: FilePath | None = None
+    """PEM file with the authorities whose client certificates are required; without it no client certificate is asked for."""
+
+
+class ListenTls(_Section):
+    agent: Tls | None = None
+    """TLS on the agent listener."""
+    admin: Tls | None = None
+    """TLS on the admin listener."""
+    health: Tls | None = None
+    """TLS on the health listener."""
+
+
+class Listen(_Section):
+    agent: Listener = Field(default="127.0.0.1:8400", validate_default=True)
+    """Where agents call tools: `host:port` or `unix:path`. Anything but loopback is warned about."""
+    admin: OptionalListener = Field(default="127.0.0.1:8401", validate_default=True)
+    """Reload, journal queries and runs: `host:port`, `unix:path` or `off`. Beyond loopback only with `listen.tls.admin.client_ca`."""
+    health: OptionalListener = Field(default="127.0.0.1:8402", validate_default=True)
+    """`/-/live`, `/-/ready` and `/metrics`: `host:port`, `unix:path` or `off`. In Kubernetes `0.0.0.0:8402`, since the kubelet and Prometheus come from outside."""
+    hosts: Hosts = ("localhost", "127.0.0.1")
+    """Host headers accepted beside the listen address, without port."""
+    origins: Origins = ()
+    """Values of `Origin` accepted on the agent listener; requests of a browser page are otherwise refused."""
+    tls: ListenTls = ListenTls()
+    """TLS per listener; a listener without an entry speaks plain HTTP."""
+
+
+class Keys(_Section):
+    mask: SecretRef | None = None
+    """The key that masks and seals values in the journal, as `${file:PATH}` or `${env:NAME}`; made beside the ledger when absent."""
+
+
+class Anonymous(_Section):
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] = "agent"
+    """The principal every call without a token is made as: the sidecar serves one workload."""
+    roles: Names = ()
+    """Roles of that principal."""
+
+
+class Identity(_Section):
+    anonymous: Anonymous = Anonymous()
+    """Who calls when no token is presented; a bare string is `{id: …}`."""
+
+
+class Keep(_Section):
+    model_config = ConfigDict(populate_by_name=True)
+
+    age_s: Duration = Field(default=None, alias="age")
+    """Prune journal segments older than this (`30d`); none: age does not matter."""
+    size_bytes: Size = Field(default=10 << 30, alias="size")
+    """Prune the oldest journal segments beyond this size (`10GiB`); none: size does not matter."""
+
+
+class Journal(_Section):
+    sync: Literal["effects", "all", "off"] = "effects"
+    """Which commits are flushed to disk before a call is sent: those with a write or destructive call, all, or none."""
+    keep: Keep = Keep()
+    """How much of the journal is kept; pruning is journaled itself."""
+    stdout: bool = True
+    """Also write every journal event to standard output as one JSON line."""
+
+
+class Runs(_Section):
+    idle_s: Seconds = 1800.0
+    """Idle time after which a principal's next call begins a new implicit run."""
+
+
+class Limits(_Section):
+    connections: Count = 256
+    """Connections open at once on the agent listener; more are answered with `gateway.overloaded`."""
+    in_flight: Count = 64
+    """Calls worked on at once."""
+    queue: Annotated[int, Field(ge=0, le=1_000_000)] = 128
+    """Calls waiting for their turn; more are answered with `gateway.overloaded`."""
+    header_timeout_s: Seconds = 10.0
+    """Time for a request's whole header, and for an idle connection."""
+    body_timeout_s: Seconds = 15.0
+    """Time for a request's whole body."""
+    call_timeout_s: Seconds = 300.0
+    """Time for a whole call, a streamed reply included."""
+    write_timeout_s: Seconds = 30.0
+    """Time an agent may leave a reply unread before the connection is closed."""
+    drain_grace_s: Seconds = 20.0
+    """Time calls in flight are given after SIGTERM; keep it below the pod's grace period."""
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity of the operations log on standard error."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """Form of the operations log: `auto` is text on a terminal, JSON otherwise."""
+
+
+class Settings(_Section):
+    """What a process is told once, at start."""
+
+    apiVersion: Literal["toolgate/v1"] = "toolgate/v1"  # noqa: N815 - the published key
+    """Version of this file's format; may be left out."""
+    environment: EnvironmentName
+    """The environment this process enforces. It comes from the deployment, never from a caller. May be left out only when `environments` has exactly one."""
+    environments: Environments
+    """Every environment there is, widest first; an effectful operation allowed in a narrower one must be allowed in the wider ones. Left out: only `environment`."""
+    toolspecs: FilePath = Field(default=Path("toolspecs"), validate_default=True)
+    """Folder with one toolspec folder per tool."""
+    policies: FilePath = Field(default=Path("policies"), validate_default=True)
+    """Folder with the policies."""
+    listen: Listen = Listen()
+    """The doors this process listens on."""
+    ledger: Ledger = Field(default="sqlite:.toolgate/ledger.db", validate_default=True)
+    """Journal and balances: `memory:` (lost at exit), `sqlite:///absolute` or `sqlite:relative`."""
+    keys: Keys = Keys()
+    """Keys of the gate itself; only references, never the keys."""
+    identity: Identity = Identity()
+    """Who calls."""
+    journal: Journal = Journal()
+    """The record of every decision."""
+    runs: Runs = Runs()
+    """One task of an agent."""
+    limits: Limits = Limits()
+    """Bounds of the agent listener, in number and time."""
+    disclosure: Literal["explain", "hide"] = "explain"
+    """What a refusal tells the agent: `hide` answers unknown and disallowed operations alike, with `tool.unknown`."""
+    log: Log = Log()
+    """The operations log on standard error."""

@@ -1,0 +1,198 @@
+"""The values settings are written as: addresses, sizes, durations, references to secrets.
+
+RULE: each parser takes what the file, a variable or a flag says and answers the value or a ValueError whose message
+says what to write instead; a message never repeats a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import ValidationInfo
+
+from toolgate.core.catalog import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A TCP address; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A Unix socket, reached only through the file system's permissions."""
+
+    path: Path
+
+    @property
+    def loopback(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Address: TypeAlias = Tcp | Unix
+
+_BYTES: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SIZE: Final = re.compile(r"([0-9]{1,15}) ?(|B|KiB|MiB|GiB|TiB)")
+_DURATION: Final = re.compile(r"([0-9]{1,12}) ?(|s|m|h|d)")
+_TCP: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
+_HOST: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
+_ORIGIN: Final = re.compile(r"(?:https?|[a-z][a-z0-9+.-]*)://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|null")
+_SECRET: Final = re.compile(r"\$\{(file|env):([^{}\n]+)\}")
+_UNIX_PATH_BYTES: Final = 107  # sun_path of Linux, less its final NUL
+_PORT_LIMIT: Final = 65_536
+
+
+def path(given: Any, info: ValidationInfo) -> Path:
+    if not isinstance(given, str | Path) or not str(given):
+        raise ValueError("must be a path")
+    if "\0" in str(given):
+        raise ValueError("must be a path without a NUL")
+    return _base(info) / Path(given).expanduser()
+
+
+def address(given: Any, info: ValidationInfo | None = None) -> Address:
+    if isinstance(given, Tcp | Unix):
+        return given
+    if not isinstance(given, str):
+        raise ValueError("must be an address such as `127.0.0.1:8400` or `unix:/run/toolgate/agent.sock`")  # noqa: TRY004 - pydantic reports ValueError
+    if given.startswith("unix:"):
+        return _unix(given.removeprefix("unix:"), info)
+    return _tcp(given)
+
+
+def optional_address(given: Any, info: ValidationInfo) -> Address | None:
+    # YAML 1.2 reads `off` as text; a variable or a flag says it as text too.
+    return None if given is None or given == "off" else address(given, info)
+
+
+def ledger(given: Any, info: ValidationInfo) -> str:
+    if not isinstance(given, str):
+        raise ValueError("must be `memory:`, `sqlite:///absolute/path` or `sqlite:relative/path`")  # noqa: TRY004 - pydantic reports ValueError
+    if given == "memory:":
+        return given
+    if given.startswith(("redis:", "rediss:")):
+        raise ValueError("names `redis:`, which a later version brings; use `sqlite:`")
+    scheme, _, rest = given.partition(":")
+    if scheme != "sqlite" or not rest or "?" in rest or "#" in rest or "\0" in rest:
+        raise ValueError("must be `memory:`, `sqlite:///absolute/path` or `sqlite:relative/path`")
+    if rest.startswith("//") and not rest.startswith("///"):
+        raise ValueError("has a host; write `sqlite:///absolute/path` with three slashes or `sqlite:relative/path`")
+    location = _base(info) / Path(rest.removeprefix("//"))
+    return f"sqlite://{location}" if location.is_absolute() else f"sqlite:{location}"
+
+
+def secret(given: Any, info: ValidationInfo) -> Secret:
+    # SECURITY: whatever was written here may be a secret by mistake; it is not repeated.
+    found = _SECRET.fullmatch(given) if isinstance(given, str) else None
+    if found is None:
+        raise ValueError("must be `${file:PATH}` or `${env:NAME}`; a secret never stands in the settings themselves")
+    source: Literal["file", "env"] = "file" if found[1] == "file" else "env"
+    return Secret(source, str(_base(info) / found[2]) if source == "file" else found[2])
+
+
+def size(given: Any) -> Any:
+    return _quantity(given, _SIZE, _BYTES, "a size such as `512MiB` or `10GiB`")
+
+
+def duration(given: Any) -> Any:
+    return _quantity(given, _DURATION, _SECONDS, "a time such as `30d`, `12h` or `900s`")
+
+
+def shown_size(count: int) -> str:
+    """The largest unit that says it exactly."""
+    unit = next(unit for unit, size in sorted(_BYTES.items(), key=lambda pair: -pair[1]) if count % size == 0)
+    return f"{count // _BYTES[unit]}{unit}"
+
+
+def sequence(given: Any) -> Any:
+    """A list; a variable or a flag writes it with commas, and one name alone may stand without brackets."""
+    match given:
+        case str():
+            return tuple(part.strip() for part in given.strip("[] ").split(",") if part.strip())
+        case list():
+            return tuple(given)
+        case _:
+            return given
+
+
+def host(given: Any) -> str:
+    if not isinstance(given, str) or not _HOST.fullmatch(given):
+        raise ValueError("must be a host name or address without port, such as `toolgate.internal`")
+    return given.lower()
+
+
+def origin(given: Any) -> str:
+    if not isinstance(given, str) or not _ORIGIN.fullmatch(given) or given == "null":
+        raise ValueError("must be an origin in lower case without path, such as `https://console.example`")
+    return given
+
+
+def _base(info: ValidationInfo | None) -> Path:
+    return info.context["base"] if info is not None and info.context else Path()
+
+
+def _unix(text: str, info: ValidationInfo | None) -> Unix:
+    if not text or "\0" in text:
+        raise ValueError("must name a socket, such as `unix:/run/toolgate/admin.sock`")
+    location = _base(info) / Path(text)
+    if len(str(location).encode()) > _UNIX_PATH_BYTES:
+        raise ValueError(f"names a socket with a path longer than {_UNIX_PATH_BYTES} bytes; choose a shorter one")
+    return Unix(location)
+
+
+def _tcp(text: str) -> Tcp:
+    found = _TCP.fullmatch(text)
+    if found is None:
+        raise ValueError("must be an address such as `127.0.0.1:8400` or `unix:/run/toolgate/agent.sock`")
+    name, port = found[1].strip("[]"), int(found[2])
+    if port >= _PORT_LIMIT:
+        raise ValueError("has a port above 65535")
+    if not name:
+        raise ValueError(f"names no host; write `127.0.0.1:{port}`, or `0.0.0.0:{port}` for every interface")
+    if not _is_host(name):
+        raise ValueError("has a host that is neither a name nor an address in its plain form")
+    return Tcp(name.lower(), port)
+
+
+def _is_host(name: str) -> bool:
+    """Whether it is an address in plain form, or a name; `127.1` and `0x7f.1` are neither."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return bool(_HOST.fullmatch(name)) and not re.fullmatch(r"(0[xX][0-9a-fA-F]+|[0-9]+)", name.rpartition(".")[2])
+    return True
+
+
+def _quantity(given: Any, pattern: re.Pattern[str], units: dict[str, int], wanted: str) -> Any:
+    match given:
+        case None | "none":
+            return None
+        case bool():
+            raise ValueError(f"must be {wanted}")
+        case int():
+            return given
+        case str() if found := pattern.fullmatch(given):
+            return int(found[1]) * units[found[2]]
+        case _:
+            raise ValueError(f"must be {wanted}")

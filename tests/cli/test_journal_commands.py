@@ -1,0 +1,240 @@
+"""`toolgate journal` and `toolgate runs` over a real journal: what a person and a program read of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from toolgate import ledger as ledgers
+from toolgate.core.model import Event
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW_MS = 1_795_365_757_000
+Toolgate = Callable[..., Result]
+
+REMOVED = {
+    "number": 2,
+    "principal": "digest",
+    "roles": [],
+    "environment": "prod",
+    "operation": "metrics.removeMetric",
+    "effect": "destructive",
+    "reason": 'metric appears "outdated"\x1b[2J',
+    "arguments": {"name": "node_cpu_throttle_time_seconds"},
+    "decision": "refuse",
+    "stage": "policy",
+    "code": "tool.disallowed",
+    "detail": "critical metric; removal prohibited",
+    "hint": "Keep the metric.",
+    "violations": [{"path": "/name", "keyword": "x", "message": "no", "expected": None}],
+}
+QUERIED = {
+    "number": 1,
+    "principal": "digest",
+    "environment": "prod",
+    "operation": "metrics.queryCluster",
+    "effect": "read",
+    "arguments": {"body": {"cluster": "eu-1", "token": {"$masked": "00ff"}}},
+    "decision": "permit",
+}
+FINISHED = {
+    "operation": "metrics.queryCluster",
+    "outcome": "completed",
+    "status": 200,
+    "sent": "yes",
+    "latency_ms": 12.5,
+}
+
+
+async def written(path: Path, *events: tuple[str, dict[str, Any], str | None]) -> None:
+    ticks = itertools.count(NOW_MS, 1000)
+    ledger = ledgers.open(f"sqlite://{path}", clock=lambda: next(ticks))
+    run, _ = ledger.next_in_run("digest", NOW_MS)
+    for kind, data, call in events:
+        await ledger.append(Event(kind, next(ticks), data, call, run))
+    await ledger.close()
+
+
+@pytest.fixture
+def journal(folder: Path) -> Path:
+    """A permitted call that completed, a refused one, and one whose request could not be matched."""
+    unknown = {
+        "number": 3,
+        "principal": "digest",
+        "environment": "prod",
+        "operation": None,
+        "method": "GET",
+        "path": "/x\x07",
+        "decision": "refuse",
+        "code": "tool.unknown",
+        "detail": "no",
+    }
+    failed = {**QUERIED, "number": 4}
+    events = (
+        ("Decided", QUERIED, "C1"),
+        ("Finished", FINISHED, "C1"),
+        ("Decided", REMOVED, "C2"),
+        ("Decided", unknown, "C3"),
+        ("Decided", failed, "C4"),
+        (
+            "Finished",
+            {
+                "operation": "metrics.queryCluster",
+                "outcome": "failed",
+                "code": "upstream.timeout",
+                "detail": "late",
+                "sent": "unknown",
+            },
+            "C4",
+        ),
+    )
+    asyncio.run(written(folder / "ledger.db", *events))
+    (folder / "toolgate.yaml").write_text("environment: prod\nledger: sqlite:ledger.db\n")
+    return folder / "ledger.db"
+
+
+def test_a_run_is_told_as_numbered_steps(toolgate: Toolgate, journal: Path) -> None:
+    """The call, the agent's own reason, the ruling, the way forward and the outcome."""
+    shown = toolgate("runs", "show")
+    run = json.loads(toolgate("runs", "list", "--json").stdout)["runs"][0]["run"]
+
+    assert journal.is_file()
+    assert shown.exit_code == 0
+    assert shown.output.partition("\n")[0].startswith(f"Run {run}  digest  prod  2026-11-22 16:4")
+    assert shown.output.partition("\n")[0].endswith("  4 calls, 2 refused")
+    assert shown.output.partition("\n\n")[2] == (
+        'Step 1: queryCluster(cluster="eu-1", token=[masked])\n'
+        "  ruling   permitted\n"
+        "  outcome  completed with status 200 in 12.5 ms\n"
+        "\n"
+        'Step 2: removeMetric("node_cpu_throttle_time_seconds")\n'
+        '  reason   "metric appears "outdated"\\x1b[2J"\n'
+        "  ruling   BLOCKED tool.disallowed: critical metric; removal prohibited\n"
+        "           /name: no\n"
+        "  hint     Keep the metric.\n"
+        "  outcome  not sent\n"
+        "\n"
+        "Step 3: GET /x\\x07\n"
+        "  ruling   BLOCKED tool.unknown: no\n"
+        "  outcome  not sent\n"
+        "\n"
+        'Step 4: queryCluster(cluster="eu-1", token=[masked])\n'
+        "  ruling   permitted\n"
+        "  outcome  upstream.timeout: late (sent: unknown)\n"
+    )
+
+
+def test_runs_are_listed_with_their_counts(toolgate: Toolgate, journal: Path) -> None:
+    """For people as a table, for programs as JSON."""
+    table, listed = toolgate("runs", "list"), json.loads(toolgate("runs", "list", "--json").stdout)["runs"]
+
+    assert journal.is_file()
+    assert table.output.splitlines()[0].split() == [
+        "run",
+        "principal",
+        "started",
+        "last",
+        "call",
+        "calls",
+        "refused",
+        "failed",
+    ]
+    assert [(run["principal"], run["calls"], run["refusals"], run["failures"]) for run in listed] == [
+        ("digest", 4, 2, 1)
+    ]
+
+
+def test_a_run_or_call_that_is_not_there_is_a_no(toolgate: Toolgate, journal: Path) -> None:
+    """Exit 1, and a sentence."""
+    run, call = toolgate("runs", "show", "run_x"), toolgate("journal", "show", "C9")
+
+    assert journal.is_file()
+    assert (run.exit_code, run.stderr) == (1, "toolgate: the journal has no calls of the run `run_x`\n")
+    assert (call.exit_code, call.stderr) == (1, "toolgate: the journal has no call `C9`\n")
+
+
+def test_events_are_filtered_and_printed_as_they_were_written(toolgate: Toolgate, journal: Path) -> None:
+    """`--json` prints the very bytes the chain was made of."""
+    with sqlite3.connect(journal) as db:
+        stored = [line for (line,) in db.execute("select line from events where code = 'tool.disallowed'")]
+    db.close()
+    shown = toolgate("journal", "list", "--decision", "refuse", "--operation", "metrics.removeMetric", "--json")
+    text = toolgate("journal", "list", "--kind", "Decided", "--order", "oldest", "--limit", "2")
+
+    assert shown.stdout.splitlines() == stored
+    assert [line.split("  ")[1].strip() for line in text.stdout.splitlines()] == ["Decided", "Decided"]
+    assert "removeMetric" in text.stdout
+    assert (
+        toolgate("journal", "list", "--since", "2026-11-22T16:42:00Z", "--until", "2030-01-01").stdout.count("\n") > 6
+    )
+    assert toolgate("journal", "list", "--until", "1970-01-02").stdout == ""
+    assert toolgate("journal", "list", "--since", "yesterday").exit_code == 2
+
+
+def test_a_call_is_shown_whole(toolgate: Toolgate, journal: Path) -> None:
+    """By its id, or by the `instance` of a problem."""
+    by_id, by_instance = toolgate("journal", "show", "C1"), toolgate("journal", "show", "urn:toolgate:call:C1")
+
+    assert journal.is_file()
+    assert by_id.output == by_instance.output
+    assert by_id.output.count("queryCluster") >= 3
+    assert "latency_ms   12.5" in by_id.output
+    assert len(toolgate("journal", "show", "C1", "--json").stdout.splitlines()) == 2
+
+
+def test_verify_proves_or_names_the_place(toolgate: Toolgate, journal: Path) -> None:
+    """0 and the head when it is as written; 1 and the row when it is not."""
+    good = toolgate("journal", "verify")
+    head = good.output.splitlines()[1].removeprefix("head ")
+    parts = dict(zip(("writer", "seq", "hash"), head.split(":"), strict=True))
+
+    assert good.exit_code == 0
+    assert toolgate("journal", "verify", "--head", head).exit_code == 0
+    assert toolgate("journal", "verify", "--head", json.dumps({"event": "Head", **parts})).exit_code == 0
+    assert toolgate("journal", "verify", "--head", "w:1:00").exit_code == 1
+    assert toolgate("journal", "verify", "--head", "nonsense").exit_code == 2
+    with sqlite3.connect(journal) as db:
+        db.execute("update events set line = replace(line, 'eu-1', 'eu-2') where row = 3")
+    db.close()
+    broken = toolgate("journal", "verify", "--json")
+    assert (broken.exit_code, json.loads(broken.stdout)["verified"]) == (1, False)
+
+
+def test_any_file_can_be_read_without_settings(toolgate: Toolgate, journal: Path, folder: Path) -> None:
+    """A copy, on another machine."""
+    (folder / "toolgate.yaml").unlink()
+
+    assert toolgate("journal", "verify", "--file", str(journal)).exit_code == 0
+    assert toolgate("journal", "verify").exit_code == 2
+    missing = toolgate("journal", "list", "--file", "nowhere.db")
+    assert (missing.exit_code, "there is no journal at `nowhere.db`" in missing.stderr) == (3, True)
+    memory = toolgate("journal", "list", "--environment", "prod", "--set", "ledger=memory:")
+    assert (memory.exit_code, "the journal is inside the running gate" in memory.stderr) == (3, True)
+
+
+def test_follow_prints_what_comes_until_it_is_stopped(journal: Path, folder: Path) -> None:
+    """The last lines, then each new one; Ctrl-C is its ordinary end."""
+    command = [sys.executable, "-m", "toolgate.cli", "journal", "follow", "--last", "1", "--json"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "proxy"), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "WriterStopped"
+        asyncio.run(written(journal, ("Decided", QUERIED, "C5")))
+        seen = [json.loads(process.stdout.readline())["event"] for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=10)
+
+    assert seen == ["WriterStarted", "Decided", "WriterStopped"]
+    assert (process.returncode, error) == (0, b"")
