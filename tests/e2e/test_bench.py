@@ -1,0 +1,73 @@
+"""The benchmark itself: its arithmetic, and that every request it sends is answered as it expects."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bench.report import Measured, Report, Started, table, with_results
+from bench.run import Effort, run
+from bench.workload import cases, document
+
+
+def _measured(case: str, size: int, *cpu_us: float, at_most: float | None = 1.3) -> list[Measured]:
+    figures = [{"cpu_us": figure, "per_s": 1e6 / figure, "p50_ms": 0.1, "p99_ms": 0.2} for figure in cpu_us]
+    return [Measured(case, size, "closed", at_most, figure) for figure in figures]
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    """A round in which the machine was slow for both sides does not move the median."""
+    measured = [*_measured("GET", 0, 100, 400, 100), *_measured("GET", 10, 120, 480, 130)]
+    assert Report(measured, (), 3).ratio("GET", 10) == pytest.approx(1.2)
+
+
+def test_missed_targets_are_named() -> None:
+    """Too dear, not flat, too heavy: each is one sentence with the figure."""
+    measured = [*_measured("GET", 0, 100), *_measured("GET", 10, 120), *_measured("GET", 10_000, 140)]
+    started = [Started("imports only", 0.4, 60), Started("10 operations", 0.7, 90)]
+    assert Report(measured, started, 1).missed() == [
+        "GET at 10,000 operations costs 1.40 of the pass-through, more than 1.3",
+        "GET costs 1.17 times as much at 10,000 operations as at 10",
+        "idle memory is 30.0 MB above a process that only imports, more than 15",
+        "ready 0.30 s after a process that only imports, more than 0.25",
+    ]
+
+
+def test_a_case_without_a_target_cannot_miss() -> None:
+    """The flushed write is shown, not judged: what it costs is the disk's."""
+    measured = [*_measured("write", 0, 100, at_most=None), *_measured("write", 10, 900, at_most=None)]
+    assert Report(measured, (), 1).missed() == []
+
+
+@pytest.mark.parametrize("operations", [10, 1000])
+def test_the_document_has_as_many_operations_as_asked(operations: int) -> None:
+    """Every operation is named once."""
+    items = [operation for path in document(operations)["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in items}) == operations
+
+
+def test_requests_are_spread_from_the_first_to_the_last_operation() -> None:
+    """Whatever is found first or last in a catalogue is asked for."""
+    get = cases(10_000, 80)[0]
+    assert b"/v1/resource0/" in get.requests[0]
+    assert b"/v1/resource3332/" in get.requests[-1]
+
+
+@pytest.mark.soak
+def test_a_short_run_measures_every_case() -> None:
+    """Upstream, pass-through, gate and load generator work together; a wrong status would stop the run."""
+    report = run(Effort(rounds=1, seconds=0.2, sizes=(10, 1000), warm_up_s=0.1), with_gate=True)
+    assert len(report.cases()) == 6
+    assert all(entry.figures["cpu_us"] > 0 for entry in report.measured)
+    assert json.dumps(report.as_json())
+    assert "refused: bad arguments · 1,000 operations" in table(report)
+
+
+def test_a_page_keeps_everything_but_its_results() -> None:
+    """The table replaces what stood between the marks."""
+    report = Report([*_measured("GET", 0, 100), *_measured("GET", 10, 120)], (), 1)
+    page = with_results("before\n```text results\nold\n```\nafter\n", report)
+    assert page.startswith("before\n```text results\nPython ")
+    assert page.endswith("every target met\n```\nafter\n")
+    assert "old" not in page
+    assert with_results(page, report) == page

@@ -1,0 +1,98 @@
+"""`toolgate demo` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.world import ROOT, free_port
+
+_HEAD = [sys.executable, "-m", "toolgate.cli", "demo"]
+
+
+def _ports() -> list[str]:
+    listen = [f"--listen-{name}=127.0.0.1:{free_port()}" for name in ("agent", "admin", "health")]
+    return [*listen, f"--upstream-port={free_port()}"]
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOOLGATE_")}
+    return {**kept, "PYTHONPATH": str(ROOT / "proxy"), "NO_COLOR": "1"}
+
+
+def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*_HEAD, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_once_plays_the_morning_and_ends_with_0() -> None:
+    """Every call of the morning ends as it must; one JSON line for each, and the sum."""
+    done = _demo("--once", "--json", *_ports())
+    assert done.returncode == 0, done.stdout + done.stderr
+    *calls, total = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [call["problem"] for call in calls] == [None] * len(calls)
+    assert total["passed"] is True
+    codes = [call["answer"]["body"]["code"] for call in calls if call["answer"]["status"] >= 400]
+    assert codes == [
+        "tool.disallowed",
+        "environment.resource_not_found",
+        "arguments.invalid",
+        "tool.unknown",
+        "request.framing",
+    ]
+
+
+def test_a_person_reads_what_was_asked_what_came_back_and_the_hint() -> None:
+    """The text names each call, the error by its title, and the way forward."""
+    done = _demo("--once", *_ports())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "POST /metrics/metrics/v2/cluster" in done.stdout
+    assert "403 DisallowedToolError (tool.disallowed)" in done.stdout
+    assert "Call `metrics.queryCluster` at POST /metrics/metrics/v1/cluster instead." in done.stdout
+    assert "Switch to baseline metrics." in done.stdout
+    assert "all as expected" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_a_taken_port_is_named_with_what_moves_it() -> None:
+    """Nothing is started; the address, the flag and the setting stand in the sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = _demo("--once", *_ports(), f"--listen-agent={address}")
+    assert done.returncode == 3
+    assert f"{address} is taken; move it with `--listen-agent` or `listen.agent` in toolgate.yaml" in done.stderr
+
+
+def test_it_stays_until_ctrl_c_and_ends_with_0() -> None:
+    """After the morning it invites to more; Ctrl-C ends sidecar and upstream, cleanly."""
+    ports = _ports()
+    command = [*_HEAD, *ports]
+    pipe = subprocess.PIPE
+    health = ports[2].removeprefix("--listen-health=")
+    with subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=pipe, stderr=pipe, text=True) as demo:
+        assert demo.stdout
+        said = list(iter(demo.stdout.readline, f"  curl -s http://{health}/metrics\n"))
+        assert any("It stays until Ctrl-C" in line for line in said)
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(timeout=20) == 0, demo.stderr.read() if demo.stderr else ""
+    for port in (int(flag.rpartition(":")[2]) for flag in ports[:3]):
+        with socket.create_server(("127.0.0.1", port)) as free_again:
+            assert free_again
+
+
+def test_elsewhere_it_says_where_the_example_is(tmp_path: Path) -> None:
+    """Outside a checkout the example of the installed checkout is used; its files stay where they are."""
+    command = [*_HEAD, "--help"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert list(tmp_path.iterdir()) == []
