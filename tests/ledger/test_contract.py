@@ -163,12 +163,12 @@ class Gate:
     """Holds the writer's thread at a point until it is let go."""
 
     def __init__(self, point: str) -> None:
-        self._point = point
+        self.point = point
         self._open = threading.Event()
         self.reached = threading.Event()
 
     def __call__(self, point: str) -> None:
-        if point == self._point:
+        if point == self.point:
             self.reached.set()
             assert self._open.wait(30)
 
@@ -194,6 +194,21 @@ async def test_a_stuck_disk_refuses_within_the_deadline(url: str) -> None:
     await held.close()
     assert held.facts(["calls"]).balances == {"calls": 0}
     assert held.journal.call("call-1") == []
+
+
+async def test_a_record_that_came_too_late_is_finished_as_unsent(url: str) -> None:
+    """INV4: what was written for a call that was refused meanwhile says that nothing was sent."""
+    gate = Gate("nowhere yet")
+    held = opened(url, at=gate, bounds=Bounds(deadline_s=0.05))
+    gate.point = "linked"
+    with pytest.raises(LedgerError, match="did not take the record"):
+        await held.record(decided(1), [])
+    assert gate.reached.is_set()
+    gate.let_go()
+    while not (events := [row.event for row in held.journal.call("call-1")])[1:]:  # noqa: ASYNC110 (another thread)
+        await asyncio.sleep(0)
+    await held.close()
+    assert [(event["event"], event.get("sent")) for event in events] == [("Decided", None), ("Finished", "no")]
 
 
 async def test_a_full_queue_waits_and_then_refuses(url: str) -> None:

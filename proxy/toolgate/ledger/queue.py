@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from toolgate.core.journal import encode
+from toolgate.core.journal import Body, encode
 from toolgate.core.model import Charge, Event, Facts
 from toolgate.ledger.projection import Projection
 from toolgate.ledger.writer import ENDED, Entry, Writer
@@ -166,17 +166,25 @@ class QueuedLedger:
             self._size -= entry.size
             if why is not None and entry.charges:
                 self._projection.release(entry.charges)
-            done = entry.done
-            if done is not None and not done.done():
-                if why is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(LedgerError(why))
+            if entry.done is not None:
+                self._tell(entry.done, entry.body, why)
         while self._awaited and self._awaited[0].is_over:
             self._awaited.popleft()
         self._let_in()
         if why is ENDED and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+
+    def _tell(self, done: asyncio.Future[None], body: Body, why: str | None) -> None:
+        if not done.done():
+            done.set_result(None) if why is None else done.set_exception(LedgerError(why))
+        elif why is None:
+            self._finish_unsent(body)
+
+    def _finish_unsent(self, body: Body) -> None:
+        """Say of a record whose caller gave up before it was written that nothing was sent."""
+        if self._loop is not None and not self._is_closed:
+            data = {"operation": body.operation, "outcome": "failed", "code": "gateway.unavailable", "sent": "no"}
+            self._append(self._loop, Event("Finished", body.at_ms, data, body.call, body.run))
 
     def _expire(self) -> None:
         """Refuse records that waited longer than the deadline; those not yet begun are not written either."""
