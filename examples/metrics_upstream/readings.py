@@ -32,7 +32,7 @@ class Metric:
 def host_metrics(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[Metric, ...]:
     """Every figure this host can give, in the order they are listed."""
     known = (
-        Metric("node_cpu_utilization_percent", "critical", "percent", CpuUtilization(proc / "stat")),
+        Metric("node_cpu", "critical", "percent", CpuUtilization(proc / "stat")),
         Metric("node_cpu_throttle_time_seconds", "critical", "seconds", lambda: throttled_s(cgroup, proc)),
         Metric("node_memory_available_bytes", "critical", "bytes", lambda: memory_bytes(proc)["available"]),
         Metric("node_memory_used_percent", "standard", "percent", lambda: memory_used_percent(proc)),

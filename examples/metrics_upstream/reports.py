@@ -12,7 +12,7 @@ from typing import Any
 
 # Which metric speaks for which line of the summary.
 _SUMMARY_LINES = {
-    "cpu": "node_cpu_utilization_percent",
+    "cpu": "node_cpu",
     "memory": "node_memory_used_percent",
     "disk": "node_filesystem_used_percent",
 }

@@ -16,7 +16,7 @@ from examples.metrics_upstream.history import AGGREGATES, History, Sample
 from examples.metrics_upstream.reports import Reports
 
 CLUSTER = "eu-1"  # this host
-_BASELINE = ("node_cpu_utilization_percent", "node_memory_used_percent", "node_filesystem_used_percent", "node_load5")
+_BASELINE = ("node_cpu", "node_memory_used_percent", "node_filesystem_used_percent", "node_load5")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -104,7 +104,7 @@ async def test_a_flagged_metric_is_listed_as_flagged(client: ClientSession) -> N
 
 async def test_a_published_report_can_be_read_again(client: ClientSession) -> None:
     """The summary is worked out from the figures."""
-    digest = {"title": "t", "cluster": "eu-1", "metrics": [{"name": "node_cpu_utilization_percent", "avg": 12.5}]}
+    digest = {"title": "t", "cluster": "eu-1", "metrics": [{"name": "node_cpu", "avg": 12.5}]}
     status, report = await _json(client, "POST", "/reports", digest)
     assert (status, report["summary"]) == (201, {"cpu": {"avg": 12.5}})
     assert await _json(client, "GET", f"/reports/{report['report']}") == (200, report)
@@ -191,7 +191,7 @@ def test_disks_and_interfaces_are_summed(tmp_path: Path) -> None:
 def test_a_host_without_proc_still_has_figures(tmp_path: Path) -> None:
     """What the kernel does not offer is left out; the rest is served."""
     names = {metric.name for metric in host_metrics(tmp_path, tmp_path)}
-    assert {"node_load1", "node_filesystem_used_percent", "node_cpu_utilization_percent"} <= names
+    assert {"node_load1", "node_filesystem_used_percent", "node_cpu"} <= names
     assert "node_disk_io_time_seconds" not in names
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.world import World, ask, example, free_port, running
 
 _QUERY = "/metrics/metrics/v1/cluster"
-_CPU = {"cluster": "eu-1", "metric": "node_cpu_utilization_percent"}
+_CPU = {"cluster": "eu-1", "metric": "node_cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_an_allowed_call_reaches_the_upstream_and_its_answer_comes_back(world: W
     heard = ask(world.agent_port, "POST", _QUERY, _CPU)
     assert heard.status == 200
     assert heard.headers["toolgate-source"] == "upstream"
-    assert heard.json["metric"] == "node_cpu_utilization_percent"
+    assert heard.json["metric"] == "node_cpu"
     assert heard.json["series"]
 
 
@@ -59,7 +59,7 @@ def test_the_recovery_of_story_4_works(world: World) -> None:
     """The baseline that the hint names is there and answers."""
     heard = ask(world.agent_port, "GET", "/metrics/metrics/v1/baseline?cluster=eu-1")
     assert heard.status == 200
-    assert heard.json["metrics"][0]["name"] == "node_cpu_utilization_percent"
+    assert heard.json["metrics"][0]["name"] == "node_cpu"
 
 
 def test_bad_arguments_are_all_named_at_once(world: World) -> None:
@@ -105,7 +105,7 @@ def test_the_upstreams_own_errors_pass_through(world: World) -> None:
 
 def test_a_location_points_back_through_the_gate(world: World) -> None:
     """A published report is found where the answer says, on the gate."""
-    digest = {"title": "Weekly", "cluster": "eu-1", "metrics": [{"name": "node_cpu_utilization_percent", "avg": 3.5}]}
+    digest = {"title": "Weekly", "cluster": "eu-1", "metrics": [{"name": "node_cpu", "avg": 3.5}]}
     published = ask(world.agent_port, "POST", "/reports/reports", digest)
     assert published.status == 201
     assert published.json["summary"]["cpu"]["avg"] < 95

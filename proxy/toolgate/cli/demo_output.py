@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolgate.demo.agent import Answer, Ask
 
 _SHOWN: Final = 150  # characters of a body
-_CPU: Final = '{"cluster": "eu-1", "metric": "node_cpu_utilization_percent"}'
+_CPU: Final = '{"cluster": "eu-1", "metric": "node_cpu"}'
 _NO_METRIC: Final = '{"cluster": "eu-1", "metric": "node_network_saturation_score"}'
 
 

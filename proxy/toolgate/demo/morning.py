@@ -10,7 +10,7 @@ from typing import Any
 
 from toolgate.demo.agent import Answer, Ask
 
-_CPU = "node_cpu_utilization_percent"
+_CPU = "node_cpu"
 _CLUSTER = "/metrics/metrics/v1/cluster"
 
 

@@ -1,7 +1,7 @@
 """Resource catalogues from files: a YAML list of objects, each with its id and its attributes.
 
     # metrics.yaml
-    - {id: node_cpu_utilization_percent, tier: critical}
+    - {id: node_cpu, tier: critical}
     - {id: node_load1, tier: standard}
 
 RULE: an id is text and occurs once; what is not listed does not exist.
