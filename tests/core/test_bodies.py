@@ -58,6 +58,7 @@ def anything() -> Signature:
         b"01",
         b"  ",
         b"1 2",
+        b'{"a":[' * 33 + b"]}" * 33,
         b"// x\n1",
     ],
 )
@@ -340,6 +341,8 @@ def test_parts_are_judged(content: bytes, found: tuple[str, str]) -> None:
         parts((disposition("file") + "\r\nContent-Type: multipart/mixed; boundary=a", b"--a--")),
         parts((disposition("file", "; filename*=UTF-8''x"), b"x")),
         parts((disposition("file", '; filename="../../etc/passwd"'), b"x")),
+        parts((disposition("file", '; filename="a/.."'), b"x")),
+        parts((disposition("file", '; filename="/etc/passwd"'), b"x")),
         parts((disposition("file", '; filename="a\\"b"'), b"x")),
         parts((disposition("file") + "\r\n" + disposition("note"), b"x")),
         parts(("Content-Disposition: attachment; name=file", b"x")),
@@ -354,6 +357,22 @@ def test_multipart_with_two_readings_is_malformed(content: bytes) -> None:
     made = signature({"requestBody": {"content": {"multipart/form-data": {"schema": UPLOAD}}}})
     outcome = posted(made, content, MULTIPART) if content else posted(made, b" ", MULTIPART)
     assert MALFORMED == refused(outcome)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"filename": "../../etc/passwd"},
+        {"filename": ".."},
+        {"filename": "/etc/passwd"},
+        {"content_type": "multipart/mixed; boundary=a"},
+        {"content_type": " Multipart/Mixed; boundary=a"},
+    ],
+)
+def test_a_part_by_name_is_held_to_the_same_rules(named: dict[str, str]) -> None:
+    """What a part may not be over the wire it may not be by name: the request is the same."""
+    made = signature({"requestBody": {"content": {"multipart/form-data": {"schema": UPLOAD}}}})
+    assert MALFORMED == refused(made.accept({"body": {"file": {"$base64": "eA==", **named}}}))
 
 
 def test_a_part_in_a_type_that_is_not_declared_is_a_violation() -> None:
@@ -396,3 +415,64 @@ def test_a_body_too_deep_by_name_is_malformed() -> None:
         outcome = made.accept({"body": value})
         assert isinstance(outcome, Rejected)
         assert "arguments.malformed" == outcome.code
+
+
+@pytest.mark.parametrize("essence", ["*/*", "application/*"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+        {"required": ["a"]},
+        {"allOf": [{"required": ["a"], "properties": {"a": {"type": "integer"}}}]},
+    ],
+)
+def test_a_schema_without_a_type_is_no_file(essence: str, schema: dict[str, Any]) -> None:
+    """What describes fields is judged as a value even where `type` is left out, as all of Kubernetes' bodies do."""
+    made = signature(body(schema, essence))
+    assert [("/body/a", "required")] == refused(posted(made, b"{}"))
+    assert MALFORMED == refused(posted(made, b"\x00"))
+    assert {"body": {"a": 1}} == arguments(posted(made, b'{"a":1}'))
+
+
+def test_a_required_form_may_have_no_fields() -> None:
+    """A form without fields is no bytes at all; its Content-Type says that it is there."""
+    made = signature(body({"type": "object", "properties": {"a": {}}}, FORM_TYPE))
+    outcome = posted(made, b"", FORM_TYPE)
+    assert isinstance(outcome, Decoded)
+    assert ({"body": {}}, b"") == (outcome.arguments, outcome.request.body)
+    assert outcome == made.accept({"body": {}})
+    assert [("/body", "required")] == refused(posted(made, b"", None))
+    assert [("/body", "required")] == refused(posted(made, b"", "application/json"))
+    assert [("/body/name", "required")] == refused(posted(signature(body(FORM, FORM_TYPE)), b"", FORM_TYPE))
+
+
+FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+REFERENCE: dict[str, Any] = {"type": "object", "properties": {"url": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("keyword", ["oneOf", "anyOf"])
+def test_a_part_that_may_be_a_file_is_one(keyword: str) -> None:
+    """A file beside an object among alternatives fits as a file, once, and not as the object too."""
+    schema = {"type": "object", "properties": {"f": {keyword: [FILE, REFERENCE]}}}
+    outcome = posted(signature(body(schema, "multipart/form-data")), parts((disposition("f"), b"\x00")), MULTIPART)
+    assert 1 == arguments(outcome)["body"]["f"]["size"]
+
+
+def test_one_file_or_several_by_what_was_sent() -> None:
+    """Where a file and an array of files are alternatives, one part is a file and several are an array."""
+    either = {"anyOf": [FILE, {"type": "array", "items": FILE, "maxItems": 2}]}
+    made = signature(body({"type": "object", "properties": {"f": either}}, "multipart/form-data"))
+    file = (disposition("f", '; filename="a"'), b"x")
+    assert 1 == arguments(posted(made, parts(file), MULTIPART))["body"]["f"]["size"]
+    two = posted(made, parts(file, file), MULTIPART)
+    assert [1, 1] == [each["size"] for each in arguments(two)["body"]["f"]]
+    assert two == made.accept({"body": {"f": [{"$base64": "eA==", "filename": "a"}] * 2}})
+    assert "/body/f" in {path for path, _ in refused(posted(made, parts(file, file, file), MULTIPART))}
+
+
+@pytest.mark.parametrize("media_type", [FORM_TYPE, "multipart/form-data"])
+def test_a_field_that_is_required_is_taken_although_it_is_not_declared(media_type: str) -> None:
+    """Vendors require fields they forget to describe; without them no call could be right."""
+    made = signature(body({"type": "object", "properties": {"a": {}}, "required": ["grant"]}, media_type))
+    assert {"body": {"grant": "x"}} == arguments(made.accept({"body": {"grant": "x"}}))
+    assert [("/body/grant", "required")] == refused(made.accept({"body": {"a": "x"}}))

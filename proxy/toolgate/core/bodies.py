@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, Literal, TypeAlias, assert_never
+from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
 from toolgate.core import multipart, strictjson
 from toolgate.core.fields import Fields, Unknown, given_twice, join_query, split_query, unknown_field
@@ -24,6 +24,7 @@ from toolgate.core.wiretext import Malformed, Unwritable, echo, is_deceptive
 
 BODY: Final = "body"
 AT_BODY: Final = "/body"
+FORM: Final = "application/x-www-form-urlencoded"
 _ESSENCE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+|\*/\*|[A-Za-z0-9!#$&^_.+\-]+/\*").fullmatch
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -54,6 +55,7 @@ class PartPlan:
     shape: Shape = TEXT
     is_array: bool = False
     content_types: tuple[str, ...] = ()  # the encoding object's contentType; empty: any
+    is_either: bool = False  # one part is a value, several are an array of them
 
     @property
     def is_repeated(self) -> bool:
@@ -97,8 +99,7 @@ class Body:
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the declared media type itself
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A body read once: the value that is judged and the bytes that will be sent."""
 
     value: Json
@@ -175,7 +176,6 @@ def write_body(body: Body, value: Json) -> Content:
 
 
 _JSON: Final = "application/json"
-_FORM: Final = "application/x-www-form-urlencoded"
 
 
 def _declared_type(body: Body, media: MediaType) -> str:
@@ -235,8 +235,8 @@ def _read_form(fields: Fields, raw: bytes, essence: str) -> Content:
 
 def _write_form(fields: Fields, value: Json) -> Content:
     if not isinstance(value, dict):
-        return Content(value, b"", _FORM)  # the judge says what is wrong with it
-    return Content(value, _form_text(fields, value), _FORM)
+        return Content(value, b"", FORM)  # the judge says what is wrong with it
+    return Content(value, _form_text(fields, value), FORM)
 
 
 def _form_text(fields: Fields, value: Mapping[str, Json]) -> bytes:
@@ -282,6 +282,9 @@ def _miss_part(reading: MultipartBody, part: Part, wrong: list[Violation]) -> No
 def _put(value: dict[str, Json], part: Part, plan: PartPlan, each: Json, wrong: list[Violation]) -> None:
     if plan.is_repeated:
         value.setdefault(part.name, []).append(each)
+    elif part.name in value and plan.is_either:
+        before = value[part.name]
+        value[part.name] = [*(before if isinstance(before, list) else [before]), each]
     elif part.name in value:
         wrong.append(given_twice(AT_BODY, part.name, part.name))
     else:
@@ -316,7 +319,7 @@ def _parts_of(reading: MultipartBody, value: Json) -> list[Part]:
     parts: list[Part] = []
     for name, each in value.items():
         plan = reading.plans.get(name) or reading.rest or PartPlan("text")
-        many = each if plan.is_repeated and isinstance(each, list) else [each]
+        many = each if (plan.is_repeated or plan.is_either) and isinstance(each, list) else [each]
         try:
             parts.extend(_write_part(name, one, plan, reading.twins) for one in many)
         except Unwritable as error:
@@ -345,7 +348,7 @@ def _file(name: str, value: Json) -> Part:
             content_type, filename = more.get("content_type"), more.get("filename", name)
             if not isinstance(content_type, str | None) or not isinstance(filename, str):
                 raise Unwritable("`content_type` and `filename` must be strings", *_place(name))
-            return Part(name, _from_base64(name, encoded), content_type, filename)
+            return multipart.checked(Part(name, _from_base64(name, encoded), content_type, filename))
         case _:
             raise Unwritable(
                 'a file is given as a string, or as `{"$base64": "…", "content_type": "…"}`', *_place(name)

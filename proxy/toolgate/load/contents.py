@@ -9,7 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from toolgate.core.bodies import FormBody, JsonBody, MultipartBody, OpaqueBody, PartPlan, Reading, TextBody, is_json
+from toolgate.core.bodies import (
+    FORM,
+    FormBody,
+    JsonBody,
+    MultipartBody,
+    OpaqueBody,
+    PartPlan,
+    Reading,
+    TextBody,
+    is_json,
+)
 from toolgate.core.fields import FORM as FORM_FIELDS
 from toolgate.core.fields import Fields
 from toolgate.core.model import Json
@@ -19,11 +29,15 @@ from toolgate.core.shape import Shape
 from toolgate.load.arguments import COLLECTIONS, NOT_SCHEMA, STYLES, Context, followed, read_essence
 from toolgate.load.lowering import BINARY
 from toolgate.load.notes import At
-from toolgate.load.shapes import facts_of, shape_of
+from toolgate.load.shapes import EVERY_KIND, facts_of, shape_of
 
 _DEEPEST_PART: Final = 4  # a part stands at the top, in its array, or in one of a few alternatives
-FORM: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
+# What only objects and arrays are held to, beside their fields and elements.
+_OF_VALUES: Final = frozenset(
+    {"required", "minProperties", "maxProperties", "patternProperties", "propertyNames", "dependentRequired"}
+    | {"dependentSchemas", "minItems", "maxItems", "uniqueItems", "prefixItems", "contains"}
+)
 FILE_DESCRIBED: Final[dict[str, Json]] = {"type": "object", "required": ["size", "sha256"]}
 FILE_SHOWN: Final[dict[str, Json]] = {
     "description": "text as it is, or bytes as base64",
@@ -130,7 +144,15 @@ def _opaque(context: Context, essence: str, lowered: Json, at: At) -> Media:
 
 
 def _is_bytes(lowered: Json, defs: Mapping[str, Json]) -> bool:
-    return lowered is True or lowered == {} or "string" in facts_of(lowered, defs).kinds
+    if lowered is True or lowered == {}:
+        return True
+    facts = facts_of(lowered, defs)
+    # SECURITY: a schema without `type` takes text too, but one that describes fields or elements means a value. Read as
+    # bytes, nothing of it would be enforced.
+    is_value = (
+        facts.fields or facts.items is not None or facts.rest not in (None, True) or not _OF_VALUES.isdisjoint(lowered)
+    )
+    return "string" in facts.kinds and not (is_value and facts.kinds == EVERY_KIND)
 
 
 def _described(lowered: Json) -> dict[str, Json]:
@@ -145,7 +167,7 @@ def _described(lowered: Json) -> dict[str, Json]:
 def _form_fields(context: Context, lowered: Json, encoding: Mapping[str, Json]) -> Fields:
     facts = facts_of(lowered, context.lowering.defs)
     parameters = []
-    for name, schema in facts.fields.items():
+    for name, schema in (_required(lowered, context.lowering.defs) | facts.fields).items():
         shape = shape_of(schema, context.lowering.defs, 1)
         style, explode = _encoded(encoding.get(name), shape)
         reserved = isinstance(encoding.get(name), Mapping) and encoding[name].get("allowReserved") is True
@@ -154,6 +176,12 @@ def _form_fields(context: Context, lowered: Json, encoding: Mapping[str, Json]) 
     if facts.rest is False:
         rest = None
     return Fields(parameters, context.unknown, place=FORM_FIELDS, rest=rest)
+
+
+def _required(lowered: Json, defs: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the fields a form must have, declared or not: without them no request could be right."""
+    target = _target(lowered, defs)
+    return dict.fromkeys(target.get("required", ()), True) if isinstance(target, Mapping) else {}
 
 
 def _encoded(encoding: Json, shape: Shape) -> tuple[Style, bool]:
@@ -172,7 +200,9 @@ def _multipart(context: Context, lowered: Json, encoding: Mapping[str, Json]) ->
     defs = context.lowering.defs
     facts = facts_of(lowered, defs)
     plans = {
-        name: _plan(schema, defs, encoding.get(name)) for name, schema in facts.fields.items() if schema is not False
+        name: _plan(schema, defs, encoding.get(name))
+        for name, schema in (_required(lowered, defs) | facts.fields).items()
+        if schema is not False
     }
     rest = None
     if facts.rest not in (None, False) or not plans:
@@ -188,12 +218,13 @@ def _plan(schema: Json, defs: Mapping[str, Json], encoding: Json) -> PartPlan:
     declared = encoding.get("contentType") if isinstance(encoding, Mapping) else None
     types = tuple(read_essence(each)[0] for each in declared.split(",")) if isinstance(declared, str) else ()
     element = facts_of(schema, defs).items if is_array else schema
+    is_either = shape.items is not None and bool(shape.scalars)
     if _is_binary(element, defs):
-        return PartPlan("binary", shape, is_array, types)
+        return PartPlan("binary", shape, is_array, types, is_either)
     inner = shape.items if is_array and shape.items is not None else shape
     if any(is_json(each) for each in types) or (inner.is_composite and not inner.scalars):
         return PartPlan("json", shape, is_array, types)
-    return PartPlan("text", inner, is_array, types)
+    return PartPlan("text", inner, is_array, types, is_either)
 
 
 def _target(schema: Json, defs: Mapping[str, Json]) -> Json:
@@ -222,7 +253,7 @@ def _with_files(schema: Json, defs: Mapping[str, Json], file: dict[str, Json], d
         return schema
     if target.get(BINARY) is True:
         return _described(target) if file is FILE_DESCRIBED else file
-    copy = dict(target)
+    copy = _only_files(target, defs)
     for keyword in ("allOf", "anyOf", "oneOf"):
         if keyword in copy:
             copy[keyword] = [_with_files(child, defs, file, depth + 1) for child in copy[keyword]]
@@ -233,6 +264,22 @@ def _with_files(schema: Json, defs: Mapping[str, Json], file: dict[str, Json], d
     if "items" in copy and depth:
         copy["items"] = _with_files(copy["items"], defs, file, depth + 1)
     return copy if copy != target else schema
+
+
+def _only_files(schema: Mapping[str, Json], defs: Mapping[str, Json]) -> dict[str, Json]:
+    """Leave a schema those alternatives that are files, where one is: a part that may be a file is read as one."""
+    copy = dict(schema)
+    for keyword in ("anyOf", "oneOf"):
+        files = [child for child in copy.get(keyword, ()) if _is_binary(child, defs) or _is_files(child, defs)]
+        if files:
+            del copy[keyword]
+            copy["anyOf" if "anyOf" not in copy else keyword] = files
+    return copy
+
+
+def _is_files(schema: Json, defs: Mapping[str, Json]) -> bool:
+    target = _target(schema, defs)
+    return isinstance(target, Mapping) and _is_binary(target.get("items"), defs)
 
 
 def swagger_content(

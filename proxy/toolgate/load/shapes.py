@@ -14,14 +14,14 @@ from toolgate.core.schema import REFERENCE
 from toolgate.core.shape import ANY, SCALARS, TEXT, Shape
 
 _DEEPEST: Final = 8  # levels of a schema that parameters and forms are read by
-_ALL: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+EVERY_KIND: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 
 
 @dataclass(slots=True)
 class _Facts:
     """What a schema says of a value's type, items and fields."""
 
-    kinds: frozenset[str] = _ALL
+    kinds: frozenset[str] = EVERY_KIND
     items: Json = None
     fields: dict[str, Json] = field(default_factory=dict)
     rest: Json = None  # the additionalProperties schema
@@ -33,7 +33,7 @@ def shape_of(schema: Json, defs: Mapping[str, Json], depth: int = 0) -> Shape:
     scalars = frozenset(kind for kind in SCALARS if kind in facts.kinds)
     if depth > _DEEPEST:
         return TEXT
-    if facts.kinds == _ALL:
+    if facts.kinds == EVERY_KIND:
         return _unconstrained(facts, defs, depth)
     items = shape_of(True if facts.items is None else facts.items, defs, depth + 1) if "array" in facts.kinds else None
     if "object" not in facts.kinds:
@@ -78,7 +78,7 @@ def facts_of(schema: Json, defs: Mapping[str, Json], seen: frozenset[str] = froz
 
 
 def _kinds_here(schema: Mapping[str, Json]) -> frozenset[str]:
-    kinds = _ALL
+    kinds = EVERY_KIND
     declared = schema.get("type")
     if declared is not None:
         kinds = _widened([declared] if isinstance(declared, str) else declared)
