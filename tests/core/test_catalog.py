@@ -126,7 +126,28 @@ def test_a_call_by_name_takes_the_key_or_the_models_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["t.Get", "T.get", "t/get", "t:get", "t.get ", "t\u2024get", "t.g\u0435t", "t.get#v2", "\uff54.get", "", "."],
+    [
+        "t.Get",
+        "T.get",
+        "t/get",
+        "t:get",
+        "t.get ",
+        "t\u2024get",
+        "t.g\u0435t",
+        "t.get#v2",
+        "\uff54.get",
+        "",
+        ".",
+        "t.get\n",
+        "t.get\x00",
+        "t..get",
+        "t.*",
+        "*",
+        "t.g\u200bet",
+        "t.\ufb01le",
+        "T__get",
+        "t__GET",
+    ],
 )
 def test_names_are_exact(name: str) -> None:
     """Attacks H01 to H05: homoglyphs, other case, other separators are other names."""

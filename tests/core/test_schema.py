@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import orjson
+import pytest
+from tests.signing import body, posted, signature
+
 from toolgate.core.responses import Responses
+from toolgate.core.signature import Rejected
 from toolgate.core.suggest import Vocabulary, near, shortened
 from toolgate.load.schemas import Schemas
 
@@ -24,9 +29,9 @@ def test_an_answer_is_judged_by_its_exact_status_then_its_range_then_the_default
         return {"content": {"application/json": {"schema": {"type": kind}}}}
 
     made = responses({"404": content("string"), "4XX": content("integer"), "default": content("object")})
-    for status, body in ((404, b'"x"'), (400, b"1"), (500, b"{}")):
+    for status, answer in ((404, b'"x"'), (400, b"1"), (500, b"{}")):
         assert made.declared_json(status, "application/json; charset=utf-8")
-        assert () == made.violations(status, "application/json", body)
+        assert () == made.violations(status, "application/json", answer)
         assert ("", "type") == (made.violations(status, "application/json", b"[]")[0].path, "type")
     assert not made.declared_json(404, "text/html")
     assert not made.declared_json(404, "")
@@ -38,6 +43,25 @@ def test_what_is_write_only_does_not_come_back() -> None:
     made = responses({"200": {"content": {"application/json": {"schema": PET}}}})
     assert () == made.violations(200, "application/json", b'{"id":1}')
     assert "/secret" == made.violations(200, "application/json", b'{"id":1,"secret":"x"}')[0].path
+
+
+def test_an_answers_secrets_are_named_and_not_shown() -> None:
+    """L10: what differs from the contract is journaled, so a value marked as a password is not quoted in it."""
+    schema = {"type": "object", "properties": {"token": {"type": "string", "format": "password", "maxLength": 3}}}
+    made = responses({"200": {"content": {"application/json": {"schema": {"allOf": [schema]}}}}})
+    (wrong,) = made.violations(200, "application/json", b'{"token":"hunter2"}')
+    assert ("/token", "the value is longer than 3 characters") == (wrong.path, wrong.message)
+
+
+@pytest.mark.parametrize("keyword", ["oneOf", "anyOf"])
+def test_an_answer_cannot_stop_the_gate_either(keyword: str) -> None:
+    """What an upstream sends is explained in bounded time too."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/One"}}}
+    made = Schemas({**unions(keyword), "openapi": "3.1.0"}, "3.1").responses(
+        {"responses": {"200": {"content": content}}}
+    )
+    wrong = made.violations(200, "application/json", b'{"next":' * 60 + b'{"v":[]}' + b"}" * 60)
+    assert len(wrong) > 0
 
 
 def test_an_unreadable_answer_is_a_violation() -> None:
@@ -70,3 +94,30 @@ def test_a_callers_text_is_shortened_and_disarmed() -> None:
     """What a message quotes is one line of at most 64 characters, without control or bidirectional characters."""
     assert 64 == len(shortened("x" * 1000))
     assert "a\\u000ab\\u202e'" == shortened("a\nb\u202e`")
+
+
+def unions(keyword: str) -> dict[str, object]:
+    """Two kinds of node, each of which may hold either: every level doubles the ways to read a value."""
+    either = {keyword: [{"$ref": "#/components/schemas/One"}, {"$ref": "#/components/schemas/Other"}]}
+
+    def node(kind: str) -> dict[str, object]:
+        return {"type": "object", "properties": {"v": {"type": kind}, "next": either}, "additionalProperties": False}
+
+    return {"components": {"schemas": {"One": node("integer"), "Other": node("string")}}}
+
+
+@pytest.mark.parametrize("keyword", ["oneOf", "anyOf"])
+@pytest.mark.parametrize("levels", [2, 5, 60])
+def test_alternatives_within_alternatives_are_explained_in_bounded_time(keyword: str, levels: int) -> None:
+    """A call cannot stop the gate: explaining sixty levels of two alternatives naively would take for ever."""
+    document = unions(keyword)
+    reference = {"$ref": "#/components/schemas/One"}
+    made = signature(body(reference), document={**document, "openapi": "3.1.0"}, version="3.1")
+    value: object = {"v": []}
+    for _ in range(levels):
+        value = {"next": value}
+    outcome = posted(made, orjson.dumps(value))
+    assert isinstance(outcome, Rejected)
+    assert "arguments.invalid" == outcome.code
+    assert all(each.path.startswith("/body/next") or each.keyword == "schema" for each in outcome.violations)
+    assert len(outcome.violations) > 0

@@ -236,6 +236,37 @@ def test_a_secret_is_never_echoed(secret: Any) -> None:
     assert "hunter2" not in repr(made.accept({"t": "hunter2", "body": {"s": secret}}))
 
 
+SECRET = {"type": "string", "x-toolgate-mask": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "headers", "content"),
+    [
+        ("hunter2%5C", "", {}, b""),
+        ("hunter2%252f", "", {}, b""),
+        ("a", "t=%ffhunter2", {}, b""),
+        ("a", "list=hunter2,1,hunter2,2", {}, b""),
+        ("a", "", {"cookie": "hunter2"}, b""),
+        ("a", "", {}, b'{"hunter2":1,"hunter2":2}'),
+        ("a", "", {}, b'{"Hunter2":1,"hunter2":2}'),
+        ("a", "", {}, b"hunter2"),
+    ],
+)
+def test_what_cannot_be_read_is_not_quoted_where_there_are_secrets(
+    path: str, raw: str, headers: dict[str, str], content: bytes
+) -> None:
+    """L10: a refusal's words are journaled too, and text that could not be read may be part of a secret."""
+    flat = {"type": "object", "properties": {"hunter2": {"type": "integer"}}}
+    declared = [
+        parameter("id", "path", SECRET), parameter("t", "query", SECRET), parameter("c", "cookie", SECRET),
+        parameter("list", "query", flat, explode=False),
+    ]  # fmt: skip
+    made = signature({"parameters": declared, **body({"type": "object"})}, template="/x/{id}")
+    outcome = made.decode(Wire("POST", "", raw, {"content-type": "application/json", **headers}, content), [path])
+    assert isinstance(outcome, Rejected)
+    assert "hunter2" not in repr(outcome).lower()
+
+
 def test_the_shown_schema_stands_alone() -> None:
     """The arguments' schema has its definitions inside, leaves out what is read-only, and shows files as base64."""
     document = {
@@ -282,6 +313,9 @@ def test_the_shown_schema_stands_alone() -> None:
         body({"type": "object", "properties": {"f": {"type": "string", "format": "binary"}}}, "multipart/form-data")
     )
     assert "$base64" in repr(upload.schema())
+    both = {"application/json": {"schema": {"type": "object"}}, "application/x+json": {"schema": {"type": "object"}}}
+    twice = signature({"requestBody": {"required": True, "content": both}})
+    assert {"type": "object"} == twice.schema()["properties"]["body"]
     assert made.schema() is made.schema()
 
 

@@ -232,7 +232,8 @@ def prod(text: str) -> str:
         (prod("operations:\n  listMetrics:\n    recovery: {tool.disallowed: {use: [metrics.lst]}}\n"), (7, "recovery.use", "`recovery` leads to `metrics.lst`, which no document has; did you mean `metrics.listMetrics`?")),
         ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod: {allow: [listMetrics], upstream: 'http://0x7f.1'}\n", (4, "upstream.url", "`environments.prod.upstream` has a numeric host that is not a plain IPv4 address such as `10.0.0.7`")),
         ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    credentials: {header: X-Key, value: hunter2}\n", (5, "credentials.value", "the credential for `X-Key` holds its value inline; keep it outside and name it as `${file:/path}` or `${env:NAME}`")),
-        ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    credentials:\n      - {header: X-Key, value: '${env:A}'}\n      - {header: x-key, value: '${env:B}'}\n", (7, "credentials.repeated", "`x-key` is set by two credentials; keep one")),
+        ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    upstream: http://m:80\n    credentials:\n      - {header: X-Key, value: '${env:A}'}\n      - {header: x-key, value: '${env:B}'}\n", (8, "credentials.repeated", "`x-key` is set by two credentials; keep one")),
+        ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    credentials: {header: X-Key, value: '${env:A}'}\n", (4, "upstream.unpinned", "`environments.prod` adds credentials, and only the document says where they go; pin it with `upstream: https://metrics.example:443/v1`")),
         ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    covers: []\n", (5, "config.not_supported", "`environments.prod.covers` is not supported by this version yet; remove it")),
         ("tool: mcp\nopenapi: openapi.json\nenvironments: {prod: {}}\n", (1, "config.value", "`tool` must be a name such as `metrics`: `[a-z][a-z0-9_-]{0,31}`, and not `mcp`")),
     ],
@@ -330,6 +331,24 @@ def test_every_problem_of_every_file_is_told_at_once(metrics: Project) -> None:
     assert expected == sorted((path, code) for path, _, code, _ in problems)
 
 
+def test_an_id_that_repeats_is_told_with_the_names_its_operations_have(metrics: Project) -> None:
+    """Whoever allows what the document calls an operation learns what the gate calls it, and why."""
+    paths = json.loads(json.dumps(DOCUMENT["paths"]))
+    paths["/cluster"]["post"]["operationId"] = paths["/metrics"]["get"]["operationId"] = "query"
+    metrics.write(
+        {
+            "toolspecs/metrics/openapi.json": document(paths=paths),
+            "toolspecs/metrics/tool.yaml": "tool: metrics\nopenapi: openapi.json\nenvironments: {prod: {allow: [query]}}\n",
+        }
+    )
+    ((_, _, code, message),) = metrics.problems()
+    assert "operation.unmatched" == code
+    assert (
+        "`query` matches no operation `prod` has: the document has this id more than once, so they are named "
+        "`get_metrics`, `post_cluster`"
+    ) == message
+
+
 def test_an_annotation_that_is_wrong_is_told_with_its_place(metrics: Project) -> None:
     """In a vendor's document there are no lines; the pointer says where."""
     paths = json.loads(json.dumps(DOCUMENT["paths"]))
@@ -368,7 +387,7 @@ def test_no_secret_reaches_bundle_or_problem(metrics: Project, monkeypatch: pyte
     (metrics.root / "token").write_text("hunter2")
     monkeypatch.setenv("METRICS_TOKEN", "hunter2")
     tool = (
-        "tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    allow: ['*']\n    credentials:\n"
+        "tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    upstream: http://m:80\n    allow: ['*']\n    credentials:\n"
         "      - {header: X-A, value: '${file:../../token}'}\n      - {query: key, value: '${env:METRICS_TOKEN}'}\n"
         "      - {basic: 'user:${env:METRICS_TOKEN}'}\n"
     )
@@ -389,3 +408,90 @@ def test_loading_is_all_or_nothing(example: Project) -> None:
     example.write({"toolspecs/metrics/tool.yaml": "tool: [\n"})
     with pytest.raises(BundleError, match=r"tool\.yaml:2: yaml\.syntax: is not YAML"):
         load(example.sources())
+
+
+GLOBS = [
+    (["listMetrics"], {"listMetrics"}),
+    (["query*"], {"queryCluster"}),
+    (["*Metric"], {"removeMetric"}),
+    (["*Metric*"], {"listMetrics", "removeMetric"}),
+    (["?uery*"], {"queryCluster"}),
+    (["*"], {"listMetrics", "queryCluster", "removeMetric"}),
+]
+
+
+@pytest.mark.parametrize(("patterns", "allowed"), GLOBS)
+def test_a_glob_matches_whole_ids_and_nothing_more(metrics: Project, patterns: list[str], allowed: set[str]) -> None:
+    """H07: a pattern stands for whole ids of its own tool, in their own case; `*` is any text, dots and slashes too."""
+    prod = {"upstream": "http://metrics:8080", "allow": patterns}
+    metrics.write(
+        {
+            "toolspecs/metrics/tool.yaml": json.dumps(
+                {"tool": "metrics", "openapi": "openapi.json", "environments": {"prod": prod}}
+            )
+        }
+    )
+    assert allowed == {operation.id for operation in metrics.load().catalog.allowed}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "list",
+        "Metric",
+        "LISTMETRICS",
+        "list*s*x",
+        "[l]istMetrics",
+        "{listMetrics}",
+        "metrics.listMetrics",
+        "list%",
+        "^list.*$",
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_a_problem(metrics: Project, pattern: str) -> None:
+    """H04, H07: a slip in an allow-list or deny-list is told, never silently without effect."""
+    for key in ("allow", "deny"):
+        prod = {"upstream": "http://metrics:8080", "allow": ["*"]} | {key: [pattern]}
+        spec = {"tool": "metrics", "openapi": "openapi.json", "environments": {"prod": prod}}
+        metrics.write({"toolspecs/metrics/tool.yaml": json.dumps(spec)})
+        assert ["operation.unmatched"] == [code for _, _, code, _ in metrics.problems()]
+
+
+def only_prod(metrics: Project, prod: dict[str, object], **tool: object) -> Project:
+    spec = {"tool": "metrics", "openapi": "openapi.json", "environments": {"prod": {"allow": ["*"], **prod}}, **tool}
+    return metrics.write({"toolspecs/metrics/tool.yaml": json.dumps(spec)})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://[fd00:ec2::254]/",
+        "http://100.100.100.200",
+    ],
+)
+def test_a_document_does_not_choose_an_address_of_the_host(metrics: Project, url: str) -> None:
+    """L01, F20: metadata and link-local addresses are the operator's to name, never a vendor's document's."""
+    metrics.write({"toolspecs/metrics/openapi.json": document(servers=[{"url": url}])})
+    assert ["upstream.url"] == [code for _, _, code, _ in only_prod(metrics, {}).problems()]
+    assert [] == only_prod(metrics, {"upstream": url}).problems()
+
+
+def test_a_documents_security_brings_no_credential(metrics: Project) -> None:
+    """F21: what is sent beside the arguments is what the toolspec binds, whatever the document asks for or waives."""
+    schemes = {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}}}
+    metrics.write({"toolspecs/metrics/openapi.json": document(components=schemes, security=[{"key": []}])})
+    bundle = only_prod(metrics, {"upstream": "http://metrics:8080"}).load()
+    assert {()} == {operation.target.credentials for operation in bundle.catalog.allowed if operation.target}
+
+
+@pytest.mark.parametrize("name", ["Host", "Transfer-Encoding", "transfer_encoding", "X_Forwarded_For", "Toolgate_Run"])
+def test_headers_of_the_gate_are_neither_credentials_nor_forwarded(metrics: Project, name: str) -> None:
+    """C07: framing, routing and identity stay the gate's own, however they are spelled."""
+    credential = {"header": name, "value": "${env:KEY}"}
+    for made in (
+        only_prod(metrics, {"upstream": "http://metrics:8080", "credentials": credential}).problems(),
+        only_prod(metrics, {"upstream": "http://metrics:8080"}, forward_headers=[name]).problems(),
+    ):
+        assert ["config.value"] == [code for _, _, code, _ in made]

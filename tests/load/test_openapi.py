@@ -25,6 +25,13 @@ def test_the_vendors_id_stands_where_it_is_the_only_one() -> None:
     }
     expected = ["repos/get", "post_a", "get_b_id_json", "put_b_id_json", "patch_b_id_json", "get_c_d", "head_c_d"]
     assert expected == ids(paths)
+    assert [
+        ("/paths/~1a/post/operationId", "`twice` occurs more than once, so this operation is named `post_a`"),
+        (
+            "/paths/~1b~1{id}.json/get/operationId",
+            "`twice` occurs more than once, so this operation is named `get_b_id_json`",
+        ),
+    ] == [(each.pointer, each.message) for each in operations_of(document(paths)).notes]
 
 
 def test_made_ids_never_meet() -> None:

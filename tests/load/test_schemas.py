@@ -65,6 +65,7 @@ VERDICTS = [
     ("3.0", {"pattern": r"^(?!x).*$"}, "xyz", False),
     ("3.0", {"pattern": r"^(?!x).*$"}, "y" * 2000, False),
     ("3.0", {"uniqueItems": True}, [1, 1], False),
+    ("3.0", {"pattern": "ok"}, "evil ok evil", True),  # a pattern is searched for: JSON Schema says so (F03)
 ]
 
 
@@ -72,6 +73,23 @@ VERDICTS = [
 def test_each_dialect_means_what_its_version_says(version: str, schema: Any, value: Any, verdict: bool) -> None:
     """Keywords are lowered to JSON Schema 2020-12 with the meaning they have where they stand."""
     assert verdict == fits(schema, value, version)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "verdict"),
+    [
+        ({"uniqueItems": True}, [{"i": at} for at in range(50_000)], True),
+        ({"uniqueItems": True}, [{"i": at % 49_999} for at in range(50_000)], False),
+        ({"uniqueItems": True}, [[at] for at in range(50_000)], True),
+        ({"enum": list(range(50_000))}, 49_999, True),
+        ({"enum": [{"i": at} for at in range(50_000)]}, {"i": -1}, False),
+        ({"items": {"anyOf": [{"const": at} for at in range(50)]}}, [50] * 10_000, False),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, {f"k{at}": at for at in range(50_000)}, True),
+    ],
+)
+def test_wide_values_and_schemas_are_judged_at_once(schema: Any, value: Any, verdict: bool) -> None:
+    """F14, E13, O07: no keyword compares everything with everything; the largest bodies take milliseconds."""
+    assert verdict == fits(schema, value, "3.1")
 
 
 def test_backtracking_is_bounded() -> None:
@@ -292,3 +310,22 @@ def test_every_operation_of_a_vendors_document_compiles(specs: Path, name: str, 
     assert (count, []) == (len(made), list(schemas.problems))
     for each in made[:: max(1, count // 50)]:
         assert "object" == each.schema()["type"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Host", "Cookie", "Connection", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Expect"),
+        *("Keep-Alive", "Content-Encoding", "HTTP2-Settings", "Proxy-Authorization", "Proxy-Connection", "Forwarded"),
+        *("Via", "X-Real-IP", "X-Forwarded-For", "X-HTTP-Method-Override", "X-Original-URL", "Toolgate-Reason"),
+        *("X_HTTP_METHOD_OVERRIDE", "X_Real_IP", "x_forwarded_host", "toolgate_reason", "Authorization", "Accept"),
+    ],
+)
+def test_a_header_that_is_the_gates_own_is_never_a_parameter(name: str) -> None:
+    """SECURITY: framing, routing and identity are not an operation's to send, however a document spells them."""
+    schemas = Schemas({}, "3.0")
+    declared = {"parameters": [parameter(name, "header", {"type": "string"})]}
+    made = schemas.signature("get", "/x", {}, declared)
+    schemas.compile()
+    assert () == made.parameters
+    assert [("/" + name, "unknown")] == refused(made.accept({name: "1"}))

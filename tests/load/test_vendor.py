@@ -58,7 +58,7 @@ def test_json_may_have_a_byte_order_mark_and_yaml_may_begin_with_a_brace() -> No
         (b"[1]: 2", "f.yaml", 0),
         (b"a: 1\nb: \xff", "f.yaml", 2),
         (b"a: &a [*a]", "f.yaml", 1),
-        (b"[" * 100_000, "f.yaml", 1),
+        (b"[" * 200, "f.yaml", 1),
         (b"a: 1\na: 2", "f.yaml", 0),
     ],
 )
@@ -69,6 +69,19 @@ def test_what_is_no_document_is_told_with_its_line(content: bytes, shown: str, l
     (problem,) = caught.value.problems
     assert (shown, line) == (problem.path, problem.line)
     assert "\n" not in problem.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b"a: " + b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    ],
+)
+def test_deep_nesting_is_refused_before_it_costs(content: bytes) -> None:
+    """G08: the parser would take half a minute to say so."""
+    assert ["document.too_deep"] == codes(content)
 
 
 def test_alias_bombs_do_not_go_off() -> None:

@@ -66,6 +66,24 @@ def test_what_two_readers_could_read_differently_is_a_problem(
     assert expected == problems(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ledger: memory:", "put a value that holds `: ` or ends with `:` in quotes"),
+        ("keys: {mask: ${file:key}}", "put a value with braces, such as `${file:PATH}`, in quotes"),
+        ("hosts: [${env:HOST}, a]", "put a value with braces, such as `${file:PATH}`, in quotes"),
+        ("a:\n\tb: 1", "indent with spaces, not tabs"),
+        ("a: {b: 1\nc: 2", ""),
+    ],
+)
+def test_what_people_write_that_yaml_reads_otherwise_is_told(text: str, hint: str) -> None:
+    """Our own values are such (`memory:`, `${file:…}`), so the parser's words alone do not help."""
+    with pytest.raises(BundleError) as told:
+        strict_parse(text.encode(), "toolgate.yaml")
+
+    assert told.value.problems[0].message.partition("; ")[2] == hint
+
+
 def test_several_mistakes_are_told_at_once() -> None:
     """Reading goes on after a mistake that does not hide the rest."""
     expected = [(2, "yaml.duplicate_key"), (3, "yaml.number"), (4, "yaml.tag")]

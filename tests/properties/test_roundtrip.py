@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.signing import parameter, signature
+from tests.signing import parameter, refused, signature
 
 from toolgate.core.model import UpstreamRequest, Wire
 from toolgate.core.signature import Decoded, Rejected, Signature
@@ -206,7 +206,16 @@ def test_any_arguments_object_gets_a_typed_answer(sender: Signature, values: dic
 def test_every_segment_of_the_template_survives() -> None:
     """The path that is sent has exactly the template's segments, whatever the value."""
     made = signature({"parameters": [parameter("id", "path", {"type": "string"})]}, template="/users/{id}/orders")
-    for value in ("1", "a;b", "a?x=1", "a#b", "%2e%2e", "a b", "é"):
+    for value in ("1", "a;b", "a?x=1", "a#b", "50%", "%zz", "a b", "é"):
         outcome = made.accept({"id": value})
         assert isinstance(outcome, Decoded)
         assert re.fullmatch(r"/users/[A-Za-z0-9\-._~%]+/orders", outcome.request.target)
+
+
+@pytest.mark.parametrize(
+    "value", ["", ".", "..", "..\\", "1/../../admin", "%2e%2e", "%2E%2E", "a%2fb", "%252e", "a\nb"]
+)
+def test_what_would_be_another_path_is_refused_by_name_too(value: str) -> None:
+    """B04, B15: what the wire gate refuses as percent-encoded twice cannot be written by naming it either."""
+    made = signature({"parameters": [parameter("id", "path", {"type": "string"})]}, template="/users/{id}/orders")
+    assert [("/id", "style")] == refused(made.accept({"id": value}))

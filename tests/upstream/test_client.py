@@ -177,6 +177,25 @@ async def test_the_credential_travels_up_and_not_back(holder: Client) -> None:
     assert (("x-echo", "Bearer [redacted]"), ("content-length", "37")) == reply.headers
 
 
+@pytest.mark.parametrize("length", [b"Content-Length: 4\r\n\r\n\x1f\x8b\x08\x00", b"\r\n\x1f\x8b\x08"])
+async def test_a_compressed_answer_hides_no_credential(holder: Client, length: bytes) -> None:
+    """What cannot be looked through for credentials is not handed over (L08, L22)."""
+    coded = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n" + length
+    async with upstream((coded, gone)) as up:
+        with pytest.raises(UpstreamError) as raised:
+            await holder.send(permit(with_token(up.target)))
+        await holder.close()
+
+    assert ("upstream.broken", "unknown") == (raised.value.code, raised.value.sent)
+
+
+async def test_an_empty_answer_may_say_it_is_compressed(holder: Client) -> None:
+    """There is nothing in it to look through."""
+    async with upstream((b"HTTP/1.1 304 No\r\nContent-Encoding: gzip\r\n\r\n",)) as up:
+        assert 304 == (await holder.send(permit(with_token(up.target)))).status
+        await holder.close()
+
+
 async def test_a_streamed_echo_is_redacted_across_chunks(holder: Client) -> None:
     """Wherever the stream is cut; its length is then not declared any more."""
     text = b"x" * 70_000 + CANARY.encode() + b"y" * 10
@@ -217,7 +236,7 @@ async def test_no_failure_says_what_a_secret_is(holder: Client) -> None:
 
 
 async def test_a_missing_credential_is_told_and_nothing_is_sent(client: Client) -> None:
-    """The source is named, the call is not sent, and readiness can ask the same question."""
+    """The call is not sent; the agent hears no path of this host, operators the source, and readiness can ask as well."""
     async with upstream() as up:
         target = replace(
             up.target, credentials=(Credential("header", "X-Key", (Secret("file", "/nonexistent/token"),)),)
@@ -225,7 +244,8 @@ async def test_a_missing_credential_is_told_and_nothing_is_sent(client: Client) 
         error = await failed(client, target)
 
         assert ("environment.not_ready", "no", 0) == (error.code, error.sent, up.connections)
-        assert error.detail == client.not_ready(target)
+        assert error.detail == "the credential that the gate adds for this tool is not available"
+        assert error.why == client.not_ready(target)
         assert client.not_ready(up.target) is None
 
 

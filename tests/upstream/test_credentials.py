@@ -70,16 +70,19 @@ def test_a_file_that_holds_no_proper_secret_denies(tmp_path: Path, content: byte
     path = tmp_path / "token"
     path.write_bytes(content)
 
-    assert f"`${{file:{path}}}`" in refused(bearer(path)).detail
+    error = refused(bearer(path))
+
+    assert f"`${{file:{path}}}`" in (error.why or "")
+    assert str(path) not in error.detail
 
 
 def test_a_file_that_cannot_be_read_denies(tmp_path: Path) -> None:
     """Missing files, folders and pipes are refused, and a pipe is never waited for."""
     os.mkfifo(tmp_path / "pipe")
 
-    assert refused(bearer(tmp_path / "none")).detail.endswith("cannot be read: no such file or directory")
+    assert (refused(bearer(tmp_path / "none")).why or "").endswith("cannot be read: no such file or directory")
     for name in ("", "pipe"):
-        assert "cannot be read" in refused(bearer(tmp_path / name)).detail
+        assert "cannot be read" in (refused(bearer(tmp_path / name)).why or "")
 
 
 def test_a_rotated_file_is_read_again(tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_secrets_come_from_the_environment_given() -> None:
 
     assert f"X-Key: {CANARY}\r\n" in current(target, {"KEY": CANARY}).added.lines
     for environ in ({}, {"KEY": ""}):
-        assert refused(target, environ).detail == "the upstream credential in `${env:KEY}` is empty or not set"
+        assert refused(target, environ).why == "the upstream credential in `${env:KEY}` is empty or not set"
 
 
 def test_basic_credentials_are_encoded() -> None:
@@ -150,7 +153,7 @@ def test_query_credentials_are_percent_encoded() -> None:
 
 def test_a_secret_no_header_can_hold_denies() -> None:
     """A header value beyond ASCII is read differently by different servers."""
-    assert "`X-Key` is not plain ASCII" in refused(credential(Secret("env", "K")), {"K": "schlüssel"}).detail
+    assert "`X-Key` is not plain ASCII" in refused(credential(Secret("env", "K")), {"K": "schlüssel"}).why or ""
 
 
 @pytest.mark.parametrize(
@@ -178,6 +181,14 @@ def test_basic_credentials_are_redacted_in_both_spellings() -> None:
 
     assert redactor is not None
     assert redactor.whole(b"%s %s" % (encoded, CANARY.encode())) == b"[redacted] [redacted]"
+
+
+def test_a_short_secret_is_redacted_with_what_stands_around_it() -> None:
+    """A short secret alone would be found in ordinary text; as it was sent, `Bearer …`, it is not ordinary."""
+    redactor = current(credential("Bearer ", Secret("env", "K")), {"K": "s3cr3t"}).redactor
+
+    assert redactor is not None
+    assert redactor.whole(b"you sent: Bearer s3cr3t, s3cr3t") == b"you sent: [redacted], s3cr3t"
 
 
 def test_short_secrets_are_not_looked_for() -> None:

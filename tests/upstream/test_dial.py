@@ -15,10 +15,10 @@ import pytest
 import trustme
 from tests.upstream.scripted import Upstream, permit, upstream
 
+from toolgate.core.addresses import denied
 from toolgate.core.catalog import Target
 from toolgate.ports import UpstreamError
 from toolgate.upstream import Client, Pooling
-from toolgate.upstream.dial import denied
 
 CA = trustme.CA()
 

@@ -51,6 +51,12 @@ class Target:
     credentials: tuple[Credential, ...] = ()
     ca_file: str | None = None
 
+    @property
+    def url(self) -> str:
+        """The base URL, as one writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.base_path}"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -113,6 +119,7 @@ _K = TypeVar("_K", bound=Hashable)
 AbsentKind: TypeAlias = Literal["unknown_tool", "unknown_operation", "wrong_method"]
 
 _NEAR: Final = 3
+_REMEMBERED: Final = 256  # answers to what is not here: at most 4 kB of target each
 _LIKE: Final = 0.45  # a name below this likeness is another word, not a slip
 _ALIKE: Final = 0.8  # an equivalent is proposed as a replacement: it must be much the same path
 _RANK: Final[Mapping[Effect, int]] = {"read": 0, "write": 1, "destructive": 2}
@@ -133,6 +140,7 @@ class Catalog:
     """Every operation this environment knows, and those only others know (never allowed here)."""
 
     __slots__ = (
+        "_absences",
         "_by_path",
         "_by_version",
         "_elsewhere_paths",
@@ -165,13 +173,14 @@ class Catalog:
         self._near_paths = Nearby(_asked(operation.method, operation.path) for operation in self.allowed)
         self._by_version = _first_by(self.allowed, _without_version)
         self._by_path = _first_by(self.allowed, _shape_without_version)
+        self._absences: dict[tuple[str, str, str], Absent] = {}  # agents repeat their mistakes; bounded by _REMEMBERED
 
     def find(self, method: str, path: str, query: str = "") -> Found | Absent:
         """Return what a request means. `path` is raw: `/{tool}` and then the path on the upstream."""
         return (
             self._paths.find(method, path, query)
             or self._elsewhere_paths.find(method, path, query)
-            or self._absent(method, path, query)
+            or self._absence(method, path, query)
         )
 
     def named(self, name: str) -> Operation | Absent:
@@ -207,6 +216,15 @@ class Catalog:
             if same and _RANK[choice.effect] <= _RANK[operation.effect]:
                 return choice
         return None
+
+    def _absence(self, method: str, path: str, query: str) -> Absent:
+        asked = method, path, query
+        known = self._absences.get(asked)
+        if known is None:
+            if len(self._absences) >= _REMEMBERED:
+                self._absences.clear()
+            known = self._absences[asked] = self._absent(method, path, query)
+        return known
 
     def _absent(self, method: str, path: str, query: str) -> Absent:
         tool, _, rest = path.removeprefix("/").partition("/")

@@ -45,10 +45,18 @@ def _read_part(piece: bytes) -> Part:
     if headers.get("content-transfer-encoding", "8bit").lower() not in _PLAIN_TRANSFER:
         raise Malformed("a part has a content transfer encoding; send its bytes as they are")
     name, filename = _read_disposition(headers.get("content-disposition", ""))
-    content_type = headers.get("content-type")
-    if content_type is not None and content_type.lower().startswith("multipart/"):
-        raise Malformed(f"the part {echo(name)} is itself multipart")
-    return Part(name, content, content_type, filename)
+    return checked(Part(name, content, headers.get("content-type"), filename))
+
+
+def checked(part: Part) -> Part:
+    """A part as it came, over the wire or by name. Raises Malformed for what a server could take for more than a part."""
+    if part.content_type is not None and part.content_type.strip().lower().startswith("multipart/"):
+        raise Malformed(f"the part {echo(part.name)} is itself multipart")
+    filename = part.filename
+    # SECURITY: joined to a folder, these name a file outside it.
+    if filename is not None and (filename.startswith("/") or {".", ".."}.intersection(filename.split("/"))):
+        raise Malformed(f"the file name {echo(filename)} begins with a slash or has dot segments")
+    return part
 
 
 def _read_head(head: bytes) -> dict[str, str]:
@@ -76,10 +84,7 @@ def _read_disposition(value: str) -> tuple[str, str | None]:
     parameters = read_parameters(value[len(kind) :])
     if parameters is None or set(parameters) - {"name", "filename"} or "name" not in parameters:
         raise Malformed("a part's Content-Disposition must hold `name` and `filename` only, each once, without escapes")
-    filename = parameters.get("filename")
-    if filename is not None and (filename in {".", ".."} or "../" in filename):
-        raise Malformed(f"the file name {echo(filename)} has dot segments")
-    return parameters["name"], filename
+    return parameters["name"], parameters.get("filename")
 
 
 def read_parameters(text: str) -> dict[str, str] | None:

@@ -25,7 +25,7 @@ def fold(text: str) -> str:
 
 def trigrams(folded: str) -> frozenset[str]:
     padded = f"^{folded}$"
-    return frozenset(padded[at : at + 3] for at in range(max(1, len(padded) - 2)))
+    return frozenset([padded[at : at + 3] for at in range(max(1, len(padded) - 2))])
 
 
 def likeness(one: frozenset[str], other: frozenset[str]) -> float:

@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from toolgate.core.model import Json, Violation
-from toolgate.core.violations import MOST_VIOLATIONS, TOO_LARGE, Cut, Explainer, Fault, Path
+from toolgate.core.violations import MOST_VIOLATIONS, SIZES, TOO_LARGE, Cut, Explainer, Fault, Path
+from toolgate.core.weight import REFERENCE, has_alternatives, is_heavy
+
+__all__ = ["REFERENCE", "Compiled", "Judge", "offered", "self_contained"]
+
+_REMEMBERED: Final = 64  # places where a name was not expected: callers repeat their mistakes
 
 
 class Compiled(Protocol):
@@ -22,7 +27,7 @@ class Compiled(Protocol):
 class Judge:
     """A schema that is compiled when it is first asked, or when `compile` is called."""
 
-    __slots__ = ("_compiled", "_explainer", "_make", "defs", "fits", "schema")
+    __slots__ = ("_compiled", "_explainer", "_has_alternatives", "_make", "_names", "defs", "fits", "schema")
 
     fits: Callable[[Json], bool]  # the one call on the path of a permitted call
 
@@ -35,6 +40,9 @@ class Judge:
     ) -> None:
         self._make = make
         self._compiled: Compiled | None = None
+        self._has_alternatives: bool | None = None  # found out at the first refusal
+        # By place in the schema. SECURITY: a recursive schema has as many places as a caller's value is deep, so bounded.
+        self._names: dict[tuple[str | None, Path], tuple[str, ...]] = {}
         self.schema = schema
         self.defs = defs
         self._explainer = Explainer([_tokens(mask) for mask in masks], self._names_beside)
@@ -53,10 +61,12 @@ class Judge:
 
     def violations(self, value: Json) -> tuple[Violation, ...]:
         """Return what is wrong with a value that may not fit: nothing twice, at most MOST_VIOLATIONS."""
-        if self.fits(value):
-            return ()
+        return () if self.fits(value) else self.faults(value)
+
+    def faults(self, value: Json) -> tuple[Violation, ...]:
+        """Return what is wrong with a value that is known not to fit."""
         # The validator collects every error before it gives the first, so it is shown no more than can be explained.
-        cut = Cut(value)
+        cut = self._cut(value)
         found: dict[tuple[str, str, str], Violation] = {}
         for fault in self.compile().iter_errors(cut.value):
             if cut.is_misled(fault):
@@ -67,17 +77,37 @@ class Judge:
                 break
         return tuple(found.values())[:MOST_VIOLATIONS] or (TOO_LARGE,)
 
+    def _cut(self, value: Json) -> Cut:
+        """As much of a value as can be explained in bounded time."""
+        defs = self.defs or self.schema.get("$defs", {})
+        if self._has_alternatives is None:
+            self._has_alternatives = has_alternatives(self.schema, defs)
+        *sizes, smallest = SIZES
+        for size in sizes:
+            cut = Cut(value, *size)
+            if not self._has_alternatives or not is_heavy(self.schema, defs, cut.value):
+                return cut
+        return Cut(value, *smallest)
+
     def _names_beside(self, fault: Fault) -> tuple[str, ...]:
-        """Return the property names declared where a name was not expected."""
-        location = fault.absolute_keyword_location
-        tokens: Path = fault.schema_path
+        """Return, sorted, the property names declared where a name was not expected."""
+        location, tokens = fault.absolute_keyword_location, tuple(fault.schema_path)
+        place = location, tokens
+        known = self._names.get(place)
+        if known is None:
+            if len(self._names) >= _REMEMBERED:
+                self._names.clear()
+            known = self._names[place] = self._names_at(location, tokens)
+        return known
+
+    def _names_at(self, location: str | None, tokens: Path) -> tuple[str, ...]:
         node: Json = self.schema
         if location and "#/$defs/" in location:
             tokens, node = _tokens(location.partition("#/$defs")[2]), self.defs
         for token in tokens[:-1]:
             node = _step(node, token)
         properties = node.get("properties", {}) if isinstance(node, Mapping) else {}
-        return tuple(name for name, schema in properties.items() if schema is not False)
+        return tuple(sorted(name for name, schema in properties.items() if schema is not False))
 
 
 def _tokens(pointer: str) -> tuple[str, ...]:
@@ -92,7 +122,6 @@ def _step(node: Json, token: str | int) -> Json:
     return None
 
 
-REFERENCE: Final = "toolgate:schemas#/$defs/"
 _PRIVATE: Final = frozenset({"x-toolgate-mask", "x-toolgate-binary"})
 
 

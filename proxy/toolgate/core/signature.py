@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from toolgate.core.bodies import (
     BODY,
+    FORM,
     Body,
     Content,
     MediaType,
@@ -48,20 +49,20 @@ from toolgate.core.wiretext import (
 )
 
 _PLAIN_SEGMENT: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-._~]+").fullmatch
+_QUOTED: Final = re.compile("`[^`]*`")
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}").search
 _IDENTITY: Final = frozenset({"", "identity"})
 Problem: TypeAlias = Literal["arguments.malformed", "arguments.invalid", "arguments.media_type", "arguments.too_large"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """Arguments that fit, and the request that says exactly them."""
 
     arguments: Mapping[str, Json]
     request: UpstreamRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """Why the arguments cannot be sent; `violations` point into the arguments object."""
 
     code: Problem
@@ -159,9 +160,9 @@ class Signature:
         except WrongMediaType as error:
             return Rejected("arguments.media_type", str(error))
         except Malformed as error:
-            return Rejected("arguments.malformed", str(error))
+            return Rejected("arguments.malformed", self._without_values(str(error)))
         except Unwritable as error:
-            return _unwritable(error)
+            return self._unwritable(error)
 
     def _decode(self, wire: Wire, path_values: Sequence[str]) -> Decoded | Rejected:
         wrong: list[Violation] = []
@@ -177,8 +178,9 @@ class Signature:
         for parameter, default in self._defaults:
             arguments.setdefault(parameter.key, default)
         judge, content = self._read_body(wire, arguments, wrong)
-        if wrong or not judge.fits(arguments):
-            return _invalid((*wrong, *judge.violations(arguments)))
+        fits = judge.fits(arguments)
+        if wrong or not fits:
+            return _invalid(tuple(wrong) if fits else (*wrong, *judge.faults(arguments)))
         request = self._request(arguments, content)
         self._prove(request, arguments, wire.query)
         return Decoded(arguments, request)
@@ -188,7 +190,8 @@ class Signature:
         for parameter, raw in zip(self._path, path_values, strict=True):
             text = unquote(raw)
             if not _PLAIN_SEGMENT(text) and (reason := _refused_in_path(text, parameter)):
-                wrong.append(Violation(pointer("", parameter.key), "path", f"{echo(text)} {reason}"))
+                told = self._without_values(f"{echo(text)} {reason}")
+                wrong.append(Violation(pointer("", parameter.key), "path", told))
             arguments[parameter.key] = read_path(parameter, text)
         return arguments
 
@@ -217,7 +220,7 @@ class Signature:
         coding = wire.headers.get("content-encoding", "")
         if coding.lower() not in _IDENTITY:
             raise WrongMediaType(f"the content encoding {echo(coding)} is not accepted; send the body as it is")
-        if not wire.body:
+        if not wire.body and not self._is_empty_form(wire.headers):
             return self._judge, None
         if not self.bodies:
             raise Malformed("this operation takes no body; send none")
@@ -226,6 +229,12 @@ class Signature:
         arguments[BODY] = content.value
         wrong.extend(content.wrong)
         return body.judge, content
+
+    def _is_empty_form(self, headers: Mapping[str, str]) -> bool:
+        """Whether no bytes are a body all the same: a form without fields, where a body is required."""
+        if not self.body_required or FORM not in self.bodies or "content-type" not in headers:
+            return False
+        return parse_media_type(headers["content-type"]).essence == FORM
 
     def _body_for(self, content_type: str | None) -> tuple[MediaType, Body]:
         if content_type is None:
@@ -261,16 +270,17 @@ class Signature:
                 judged[BODY] = content.value
             judge = self._judge if body is None else body.judge
             wrong = content.wrong if content is not None else ()
-            if wrong or not judge.fits(judged):
-                return _invalid((*wrong, *judge.violations(judged)))
+            fits = judge.fits(judged)
+            if wrong or not fits:
+                return _invalid(wrong if fits else (*wrong, *judge.faults(judged)))
             request = self._request(judged, content)
             self._prove(request, judged, None)
         except WrongMediaType as error:
             return Rejected("arguments.media_type", str(error))
         except Malformed as error:
-            return Rejected("arguments.malformed", str(error))
+            return Rejected("arguments.malformed", self._without_values(str(error)))
         except Unwritable as error:
-            return _unwritable(error)
+            return self._unwritable(error)
         return Decoded(judged, request)
 
     # -- writing -----------------------------------------------------------------------------------------------
@@ -326,12 +336,21 @@ class Signature:
 
     # -- what fits ---------------------------------------------------------------------------------------------
 
+    def _unwritable(self, error: Unwritable) -> Rejected:
+        path = "" if error.key is None else pointer(error.base, error.key)
+        return _invalid((Violation(path, "style", self._without_values(str(error))),))
+
+    def _without_values(self, told: str) -> str:
+        """What is told of text that could not be read. SECURITY: where there are secrets, it may be part of one."""
+        return _QUOTED.sub("`…`", told) if self.masks else told
+
     def schema(self) -> dict[str, Json]:
         """Return the JSON Schema of the arguments object: 2020-12, every definition inside."""
         if self._schema is None:
             root = dict(self._judge.schema)
             if self.bodies:
-                shown = list({id(body.shown): body.shown for body in self.bodies.values()}.values())
+                every = [body.shown for body in self.bodies.values()]
+                shown = [each for at, each in enumerate(every) if each not in every[:at]]
                 body = shown[0] if len(shown) == 1 else {"anyOf": shown}
                 root["properties"] = {**root["properties"], BODY: body}
             self._schema = offered(self_contained(root, self._judge.defs))
@@ -380,6 +399,8 @@ def _refused_in_path(text: str, parameter: Parameter) -> str | None:
         return "cannot stand in a path: it must not be empty, `.` or `..`"
     if "\\" in text or is_deceptive(text):
         return "cannot stand in a path: it has a backslash or control characters"
+    if _ENCODED(text):
+        return "cannot stand in a path: once encoded it would be percent-encoded twice"
     if "/" in text:
         if not parameter.reserved:
             return "cannot stand in a path: it has a slash"
@@ -394,11 +415,6 @@ def _require_same(parameters: Sequence[Parameter], arguments: Mapping[str, Json]
         raise Unwritable(
             "the value cannot be written in its parameter's style without changing", differing(meant, again)
         )
-
-
-def _unwritable(error: Unwritable) -> Rejected:
-    path = "" if error.key is None else pointer(error.base, error.key)
-    return _invalid((Violation(path, "style", str(error)),))
 
 
 def _invalid(violations: tuple[Violation, ...]) -> Rejected:

@@ -10,14 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from toolgate.core.model import Json, Violation
-from toolgate.core.suggest import Vocabulary, near
+from toolgate.core.suggest import near
 from toolgate.core.wiretext import echo, pointer
 
 MOST_VIOLATIONS: Final = 20
 MOST_EXPLAINED: Final = 1000  # nodes of a value that are explained: about 10 ms at worst
+# How deep a value is explained, and how many of its nodes: the first that is bearable.
+SIZES: Final = ((64, MOST_EXPLAINED), (12, 300), (6, 100), (4, 30), (3, 10), (2, 4))
 Path: TypeAlias = Sequence[str | int]
 TOO_LARGE: Final = Violation(
-    "", "schema", "the arguments do not fit the schema, in a part too large to be explained; check the longest arrays"
+    "",
+    "schema",
+    "the arguments do not fit the schema, in a part too large or too deep to be explained; check the longest arrays"
+    " and the deepest objects",
 )
 
 
@@ -48,12 +53,13 @@ class Fault(Protocol):
 class Cut:
     """A value cut down to what is explained, and the places where something was left out."""
 
-    __slots__ = ("_left", "places", "value")
+    __slots__ = ("_depth", "_left", "places", "value")
 
-    def __init__(self, value: Json) -> None:
-        self._left = MOST_EXPLAINED
+    def __init__(self, value: Json, depth: int, nodes: int) -> None:
+        self._left = nodes
+        self._depth = depth
         self.places: list[tuple[str | int, ...]] = []
-        self.value = value if _is_small(value) else self._copy(value, ())
+        self.value = value if _is_small(value, depth, nodes) else self._copy(value, ())
 
     def _copy(self, node: Json, at: tuple[str | int, ...]) -> Json:
         if isinstance(node, dict):
@@ -63,7 +69,7 @@ class Cut:
         return node
 
     def _some(self, children: list[tuple[Json, Json]], at: tuple[str | int, ...]) -> list[tuple[Json, Json]]:
-        taken = children[: max(self._left, 1)]
+        taken = children[: max(self._left, 1)] if len(at) < self._depth else []
         self._left -= len(taken)
         if len(taken) < len(children):
             self.places.append(at)
@@ -71,7 +77,7 @@ class Cut:
 
     def is_misled(self, fault: Fault) -> bool:
         """Whether a fault may come from what was left out rather than from what is there."""
-        if fault.kind.name in {"type", "additionalProperties", "unevaluatedProperties"}:
+        if not self.places or fault.kind.name in {"type", "additionalProperties", "unevaluatedProperties"}:
             return False
         branches = getattr(fault.kind, "context", None)
         if branches and not _is_double(fault):
@@ -80,20 +86,25 @@ class Cut:
         return any(place[: len(path)] == path for place in self.places)
 
 
-def _is_small(value: Json) -> bool:
-    left = MOST_EXPLAINED
-    stack = [value]
-    while stack and left > 0:
-        node = stack.pop()
-        if isinstance(node, (dict, list)):
+def _is_small(value: Json, depth: int, nodes: int) -> bool:
+    left = nodes
+    level: list[Json] = [value] if value and isinstance(value, (dict, list)) else []
+    for _ in range(depth):
+        below: list[Json] = []
+        for node in level:
             left -= len(node)
-            if left > 0:
-                stack.extend(node.values() if isinstance(node, dict) else node)
-    return left > 0
+            if left <= 0:
+                return False
+            children = node.values() if isinstance(node, dict) else node
+            below += [child for child in children if child and isinstance(child, (dict, list))]
+        if not below:
+            return True
+        level = below
+    return not level
 
 
 class Explainer:
-    """Explains faults of one schema. `names_at` answers which property names stand where one was not expected."""
+    """Explains faults of one schema. `names_at` answers, sorted, which property names stand where one was not."""
 
     __slots__ = ("_masks", "_names_at")
 
@@ -115,13 +126,12 @@ class Explainer:
 
     def _explain_names(self, fault: Fault) -> Iterator[Violation]:
         path = fault.instance_path
-        known = sorted(self._names_at(fault))
-        vocabulary = Vocabulary(known)
+        known = self._names_at(fault)
         where = f"`{join(path)}`" if path else "the arguments"
         for name in fault.kind.value[:MOST_VIOLATIONS]:
-            suggestion = next(iter(vocabulary.near(name, 1)), None)
+            suggestion = next(iter(near(name, known, 1)), None)
             message = f"{echo(name)} is not a field of {where}{aid(suggestion)}"
-            yield Violation(join([*path, name]), "unknown", message, known[:MOST_VIOLATIONS], suggestion)
+            yield Violation(join([*path, name]), "unknown", message, list(known[:MOST_VIOLATIONS]), suggestion)
 
     def _explain_branches(self, fault: Fault, branches: Sequence[Sequence[Fault]]) -> Iterator[Violation]:
         here = fault.instance_path
@@ -183,15 +193,19 @@ def _types(fault: Fault) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _distance(branch: Sequence[Fault], here: Path) -> tuple[bool, bool, int]:
-    """How far a value is from a branch: another type altogether, another tag, then how much is wrong."""
+def _distance(branch: Sequence[Fault], here: Path) -> tuple[bool, bool, int, int]:
+    """How far a value is from a branch: another type altogether, another tag, fields of its own, then how much is wrong."""
     is_other_type = any(
         fault.instance_path == here and fault.kind.name in {"type", "enum", "const"} for fault in branch
     )
     is_other_tag = any(fault.kind.name in {"const", "enum"} for fault in branch)
-    return is_other_type, is_other_tag, len(branch)
+    other_fields = sum(
+        fault.kind.name in _OF_FIELDS for fault in branch
+    )  # a value with a branch's fields means that one
+    return is_other_type, is_other_tag, other_fields, len(branch)
 
 
+_OF_FIELDS: Final = frozenset({"required", "additionalProperties", "unevaluatedProperties"})
 _NOUNS: Final = {
     "null": "null",
     "boolean": "true or false",

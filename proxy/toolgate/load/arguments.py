@@ -50,6 +50,8 @@ _NEVER_SENT: Final = frozenset(
         "x-method-override",
         "x-original-url",
         "x-rewrite-url",
+        "x-real-ip",
+        "http2-settings",
     ]
 )
 _DEFAULT_STYLES: Final[Mapping[Location, Style]] = {
@@ -213,7 +215,8 @@ def _is_sendable(context: Context, location: Json, name: str, at: At) -> bool:
     if not TOKEN(name):
         context.said.fail(at, f"`{name}` cannot be a header's name")
         return False
-    if name.lower() in _NEVER_SENT or name.lower().startswith(("x-forwarded-", "toolgate-")):
+    spoken = name.lower().replace("_", "-")  # SECURITY: many servers read the one as the other (CGI variables)
+    if spoken in _NEVER_SENT or spoken.startswith(("x-forwarded-", "toolgate-")):
         context.said.report(at, f"the header `{name}` is the gate's own and is never taken from a call")
         return False
     return True

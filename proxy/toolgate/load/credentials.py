@@ -18,6 +18,7 @@ _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LIKE_A_SECRET: Final = re.compile(r"[A-Za-z0-9+/=_.-]{20,}")  # an auth scheme or a user name is shorter
 _PRINTABLE: Final = re.compile(r"[ -~]*")
 _FORMS: Final = "`${file:/path}` or `${env:NAME}`"
+_NO_FORM: Final = "is neither `${file:/path}` nor `${env:NAME}`"
 
 
 def parse_secret_template(text: str, folder: Path) -> tuple[str | Secret, ...]:
@@ -38,7 +39,7 @@ def parse_secret_template(text: str, folder: Path) -> tuple[str | Secret, ...]:
 def _secret(reference: str, folder: Path) -> Secret:
     match = _NAME.fullmatch(reference)
     if match is None:
-        raise ValueError(f"has a reference that is neither {_FORMS}")
+        raise ValueError(f"has a reference that {_NO_FORM}")
     source, name = match[1], match[2]
     if source == "file":
         # not resolved: a mounted secret is replaced by moving the symbolic link it is read through

@@ -83,7 +83,16 @@ def operations_of(document: Document) -> Operations:
         for method, operation, place in _methods(document, item, f"{pointer}", found.notes):
             found.declared.append(Declared("", method, template, item, operation, place))
     found.declared = _identified(found.declared)
+    found.notes += _notes_of_repeated(document, found.declared)
     return found
+
+
+def _notes_of_repeated(document: Document, declared: list[Declared]) -> Iterator[Note]:
+    repeated = repeated_ids(declared)
+    for each in declared:
+        if _given_id(each) in repeated:
+            message = f"`{_given_id(each)}` occurs more than once, so this operation is named `{each.id}`"
+            yield Note(document.shown, f"{each.pointer}/operationId", "not_understood", message)
 
 
 def _wrong_key(template: str) -> str | None:
@@ -133,6 +142,16 @@ def _id(each: Declared, kept: set[str], taken: set[str]) -> str:
         return given
     made = _made_id(each)
     return made if made not in taken else f"{made}_{_digest(f'{each.method} {each.template}')}"
+
+
+def repeated_ids(declared: Iterable[Declared]) -> dict[str, tuple[str, ...]]:
+    """The vendor's ids that occur more than once, each with what its operations are named instead."""
+    named: dict[str, list[str]] = {}
+    for each in declared:
+        given = _given_id(each)
+        if given and given != each.id:
+            named.setdefault(given, []).append(each.id)
+    return {given: tuple(ids) for given, ids in named.items()}
 
 
 def _given_id(each: Declared) -> str:

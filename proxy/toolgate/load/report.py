@@ -153,11 +153,10 @@ def _view(spec: ToolSpec, view: View, loaded: dict[str, Loaded]) -> ViewReport:
     target = bundle.tools[spec.file.tool].target
     allowed = [each for each in view.operations if each.allowed]
     effects = Counter(each.effect for each in allowed)
-    host = f"[{target.host}]" if target and ":" in target.host else target.host if target else ""
     return ViewReport(
         tool=spec.file.tool,
         environment=view.environment,
-        upstream=f"{target.scheme}://{host}:{target.port}{target.base_path}" if target else "",
+        upstream=target.url if target else "",
         operations=len(view.operations),
         allowed=len(allowed),
         allowed_by_effect={effect: effects[effect] for effect in ("read", "write", "destructive")},

@@ -6,6 +6,7 @@ RULE: compiled at load, offline, in linear time: no call waits for a compiler, a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import jsonschema_rs
@@ -54,6 +55,7 @@ class Schemas:
         self._registry: jsonschema_rs.Registry | None = None
         self._registered = 0
         self._made: list[tuple[Signature, list[Declared], At]] = []
+        self._judges: dict[tuple[bytes, tuple[str, ...]], Judge] = {}  # equal schemas share one, until all are made
         self._security_query = frozenset(_secrets_in(document, "query"))
         self._security_cookies = frozenset(_secrets_in(document, "cookie"))
         self._defaults: dict[tuple[str, int], bool] = {}
@@ -103,6 +105,7 @@ class Schemas:
             except ValueError as error:
                 self._said.fail(at, f"the operation's schemas do not compile: {_first_line(error)}")
         self._made.clear()
+        self._judges.clear()
 
     def responses(self, operation: Mapping[str, Any]) -> Responses:
         """Return the judges of an operation's answers; nothing is lowered before the first answer is judged."""
@@ -186,7 +189,12 @@ class Schemas:
         def make() -> Compiled:
             return self._compile_request(schema)
 
-        return Judge(make, schema, self._request.defs, masks)
+        text = repr(schema)  # exact where JSON is not: NaN is not null
+        known = sha256(text.encode("utf-8", "surrogatepass")).digest(), masks
+        judge = self._judges.get(known)
+        if judge is None:
+            judge = self._judges[known] = Judge(make, schema, self._request.defs, masks)
+        return judge
 
     def _compile_request(self, schema: Mapping[str, Json]) -> Compiled:
         if self._registry is None or self._registered != len(self._request.defs):
@@ -201,7 +209,9 @@ class Schemas:
         lowered = self._response.lower(schema, "#")
         whole = self_contained(lowered if isinstance(lowered, dict) else {"allOf": [lowered]}, self._response.defs)
         is_linear = not self._response.needs_backtracking
-        return Judge(lambda: compile_schema(whole, None, is_linear=is_linear), whole, {})
+        # SECURITY: what differs is written to the journal, so an answer's secrets are named there and not shown.
+        masks = masks_of(lowered, {name: self._response.defs[name] for name in whole.get("$defs", ())})
+        return Judge(lambda: compile_schema(whole, None, is_linear=is_linear), whole, {}, masks)
 
     def _fitting_defaults(self, declared: list[Declared]) -> Iterator[tuple[str, Json]]:
         for each in declared:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
+from toolgate.core.addresses import denied, is_address
 from toolgate.core.bundle import BundleError, Problem
 from toolgate.core.catalog import Credential, Target
 from toolgate.load.credentials import parse_secret_template
@@ -25,6 +26,13 @@ def target_of(spec: ToolSpec, view: View) -> Target:
     steps = ("environments", view.environment)
     target = _parsed(spec, view, steps, problems)
     credentials = tuple(_credentials(spec, view, steps, problems))
+    if credentials and target is not None and view.entry.upstream is None:
+        # SECURITY: else a changed vendor's document would take the credential to another host.
+        message = (
+            f"`environments.{view.environment}` adds credentials, and only the document says where they go; "
+            f"pin it with `upstream: {target.url}`"
+        )
+        problems.append(spec.problem(steps, "upstream.unpinned", message))
     if problems or target is None:
         raise BundleError(problems)
     ca_file = view.entry.ca_file
@@ -43,11 +51,21 @@ def _parsed(spec: ToolSpec, view: View, steps: Steps, problems: list[Problem]) -
         problems.append(spec.problem(steps, "upstream.missing", message))
         return None
     try:
-        return parse_upstream(url)
+        return parse_upstream(url) if view.entry.upstream else _from_document(url)
     except ValueError as error:
         place = f"`environments.{view.environment}.upstream`" if view.entry.upstream else "the document's server URL"
         problems.append(spec.problem((*steps, "upstream"), "upstream.url", f"{place} {error}"))
         return None
+
+
+def _from_document(url: str) -> Target:
+    """SECURITY: a vendor's document does not send calls to what only this host should reach; an operator may."""
+    target = parse_upstream(url)
+    if is_address(target.host) and denied(target.host):
+        raise ValueError(
+            "names an address that no document may choose (link-local, metadata); if it is meant, say so with `upstream`"
+        )
+    return target
 
 
 def _credentials(spec: ToolSpec, view: View, steps: Steps, problems: list[Problem]) -> Iterator[Credential]:

@@ -6,7 +6,7 @@ RULE: a pattern that matches nothing is a problem, deny beats allow, and nothing
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from toolgate.core.model import Effect
 from toolgate.load.documents import Document, load_document
 from toolgate.load.files import Folder, Named
 from toolgate.load.models import did_you_mean, explained, validated
-from toolgate.load.openapi import Declared, operations_of
+from toolgate.load.openapi import Declared, operations_of, repeated_ids
 from toolgate.load.toolspec import ANNOTATION, NOT_YET, EnvironmentEntry, OperationEntry, ToolFile
 from toolgate.load.yaml import Parsed, Steps, strict_parse
 
@@ -146,7 +146,7 @@ class _Reader:
             self.documents[names] = document, found.declared
         return self.documents[names]
 
-    def _allowed(self, environment: str, entry: EnvironmentEntry, declared: Iterable[Declared]) -> set[str]:
+    def _allowed(self, environment: str, entry: EnvironmentEntry, declared: Collection[Declared]) -> set[str]:
         ids = [each.id for each in declared]
         matched: dict[str, set[str]] = {}
         for key, patterns in (("allow", entry.allow), ("deny", entry.deny)):
@@ -155,7 +155,7 @@ class _Reader:
                 found = set(filter(_matcher(pattern), ids))
                 matched[key] |= found
                 if not found:
-                    message = f"`{pattern}` matches no operation `{environment}` has{did_you_mean(pattern, ids)}"
+                    message = f"`{pattern}` matches no operation `{environment}` has{_meant(pattern, declared)}"
                     steps = ("environments", environment, key, at)
                     self.spec.problems.append(self.spec.problem(steps, "operation.unmatched", message))
         return matched["allow"] - matched["deny"]
@@ -196,11 +196,19 @@ def _rules(entry: OperationEntry, spec: ToolSpec, steps: Steps) -> dict[str, Rul
 
 
 def _unused_patterns(spec: ToolSpec) -> Iterator[Problem]:
-    ids = {each.declared.id for view in spec.views.values() for each in view.operations}
+    declared = {each.declared.id: each.declared for view in spec.views.values() for each in view.operations}
     for pattern in spec.file.operations:
-        if spec.views and not any(map(_matcher(pattern), ids)):
-            message = f"`{pattern}` matches no operation{did_you_mean(pattern, ids)}"
+        if spec.views and not any(map(_matcher(pattern), declared)):
+            message = f"`{pattern}` matches no operation{_meant(pattern, declared.values())}"
             yield spec.problem(("operations", pattern), "operation.unmatched", message)
+
+
+def _meant(pattern: str, declared: Collection[Declared]) -> str:
+    """How a message about a pattern without a match goes on: an id that repeats is no operation's name."""
+    named = repeated_ids(declared).get(pattern)
+    if named is None:
+        return did_you_mean(pattern, [each.id for each in declared])
+    return f": the document has this id more than once, so they are named {', '.join(f'`{name}`' for name in named)}"
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:

@@ -43,6 +43,7 @@ RESERVED_HEADERS: Final = frozenset(
         "te",
         "trailer",
         "upgrade",
+        "http2-settings",
         "expect",
         "forwarded",
         "via",
@@ -86,13 +87,15 @@ def _settled(value: str) -> str:
 
 
 def _settable(value: str) -> str:
-    if value.lower() in RESERVED_HEADERS or value.lower().startswith("toolgate-"):
+    spoken = value.lower().replace("_", "-")  # SECURITY: many servers read the one as the other
+    if spoken in RESERVED_HEADERS or spoken.startswith("toolgate-"):
         raise ValueError("names a header that the gate itself sets; choose another")
     return value
 
 
 def _forwardable(value: str) -> str:
-    if value.lower() in _NEVER_FORWARDED or value.lower().startswith("toolgate-"):
+    spoken = value.lower().replace("_", "-")
+    if spoken in _NEVER_FORWARDED or spoken.startswith(("toolgate-", "x-forwarded-")):
         raise ValueError(f"`{value}` is a header that is never forwarded; remove it")
     return value
 

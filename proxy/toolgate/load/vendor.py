@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 import orjson
@@ -19,7 +20,9 @@ from toolgate.core.model import Json
 
 MAX_DEPTH: Final = 512
 MAX_NODES: Final = 5_000_000  # containers; YAML aliases counted at what they stand for
+MAX_OPEN: Final = 4_096  # brackets, by count alone: prose in a document may leave some open
 _RETRIES: Final = 16
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _TOO_WIDE: Final = re.compile(r"integer `(-?\d+)` as [iu]128.* at line (\d+) column (\d+)")
 _AT: Final = re.compile(r" ?at line (\d+) column \d+")
 _MERGE: Final = "<<"
@@ -38,6 +41,8 @@ def _parse(content: bytes, shown: str) -> Json:
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError as error:
+            if "depth limit" in error.msg:
+                raise _too_deep(shown) from error
             if shown.endswith(".json"):
                 reason = f"is not JSON: {error.msg}"
                 raise _problem(shown, error.lineno, "document.syntax", reason) from error
@@ -46,8 +51,15 @@ def _parse(content: bytes, shown: str) -> Json:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _problem(shown, line, "document.encoding", "is not UTF-8") from error
+    if _most_open(content) > MAX_OPEN:
+        raise _too_deep(shown)
     value = _parse_yaml(text, shown)
     return _as_json(value, shown) if isinstance(value, dict) else value
+
+
+def _most_open(content: bytes) -> int:
+    """How many brackets are open at once, those in texts included. ryaml takes time quadratic in it (100,000: 35 s)."""
+    return max(accumulate(1 if each in b"[{" else -1 for each in content.translate(None, _NOT_BRACKETS)), default=0)
 
 
 def _parse_yaml(text: str, shown: str) -> Json:
@@ -85,6 +97,10 @@ def _yaml_problem(reason: str, shown: str) -> BundleError:
     return _problem(shown, int(match[1]) if match else 0, "document.syntax", f"is not YAML: {told}")
 
 
+def _too_deep(shown: str) -> BundleError:
+    return _problem(shown, 0, "document.too_deep", f"is nested deeper than {MAX_DEPTH} levels")
+
+
 def _problem(shown: str, line: int, code: str, message: str) -> BundleError:
     return BundleError([Problem(shown, line, code, message)])
 
@@ -115,7 +131,7 @@ def containers(value: Json, shown: str) -> Iterator[dict[str, Json] | list[Json]
         if not below:
             return
         level = below
-    raise _problem(shown, 0, "document.too_deep", f"is nested deeper than {MAX_DEPTH} levels")
+    raise _too_deep(shown)
 
 
 def _merge(members: dict[str, Json]) -> None:

@@ -40,6 +40,8 @@ _WORDS: Final[Mapping[str, Json]] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _TAB_HINT: Final = "; indent with spaces, not tabs"
+_COLON_HINT: Final = "; put a value that holds `: ` or ends with `:` in quotes"
+_BRACE_HINT: Final = "; put a value with braces, such as `${file:PATH}`, in quotes"
 
 Steps = tuple[str | int, ...]
 
@@ -108,9 +110,18 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, shown: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 0
     rows = text.split("\n")
-    tabbed = 0 < line <= len(rows) and rows[line - 1].lstrip(" ").startswith("\t")
+    row = rows[line - 1] if 0 < line <= len(rows) else ""
     reason = str(error.problem or error.context or "it cannot be parsed").replace("\n", " ")
-    return Problem(shown, line, "yaml.syntax", f"is not YAML: {reason}{_TAB_HINT if tabbed else ''}")
+    return Problem(shown, line, "yaml.syntax", f"is not YAML: {reason}{_syntax_hint(reason, row)}")
+
+
+def _syntax_hint(reason: str, row: str) -> str:
+    """What people most often write that YAML reads otherwise."""
+    if row.lstrip(" ").startswith("\t"):
+        return _TAB_HINT
+    if reason == "mapping values are not allowed in this context":
+        return _COLON_HINT
+    return _BRACE_HINT if reason.startswith("did not find expected ','") and "${" in row else ""
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves this module: the rest of the file says nothing more

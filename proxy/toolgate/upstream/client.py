@@ -22,6 +22,7 @@ from toolgate.upstream.redact import Redactor
 from toolgate.upstream.request import check_target, render
 
 _MANY: Final = 256
+_PLAIN: Final = frozenset({"", "identity"})
 
 
 class Client:
@@ -63,7 +64,7 @@ class Client:
         try:
             self._origin(target).credentials.current()
         except UpstreamError as error:
-            return error.detail
+            return error.why or error.detail
         return None
 
     async def close(self) -> None:
@@ -120,6 +121,8 @@ def _reply(exchange: Exchange, redactor: Redactor | None) -> Reply:
     body: bytes | AsyncIterator[bytes] = response.take() if exchange.phase != "stream" else exchange
     if redactor is None:
         return Reply(response.status, response.headers, body)
+    if body != b"" and _is_coded(response.headers):
+        raise _unreadable(exchange)
     headers = redactor.headers(response.headers)
     if isinstance(body, bytes):
         clean = redactor.whole(body)
@@ -128,6 +131,17 @@ def _reply(exchange: Exchange, redactor: Redactor | None) -> Reply:
         return Reply(response.status, headers, clean)
     # The length a stream will have is not known once parts of it may be replaced.
     return Reply(response.status, _without_length(headers), cast("AsyncIterator[bytes]", redactor.stream(exchange)))
+
+
+def _is_coded(headers: tuple[Header, ...]) -> bool:
+    return any(name == "content-encoding" and value.lower() not in _PLAIN for name, value in headers)
+
+
+def _unreadable(exchange: Exchange) -> UpstreamError:
+    """SECURITY: a credential could come back in a compressed answer unseen, so there is none of those (L08, L22)."""
+    exchange.give_up()
+    why = "the upstream compressed its answer though it was asked not to, and a credential in it could not be removed"
+    return UpstreamError("upstream.broken", why, sent="unknown")
 
 
 def _without_length(headers: tuple[Header, ...]) -> tuple[Header, ...]:

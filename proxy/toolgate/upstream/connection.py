@@ -67,6 +67,9 @@ class Exchange:
 
     async def aclose(self) -> None:
         """End the exchange early; its connection is not used again."""
+        self.give_up()
+
+    def give_up(self) -> None:
         self._connection.give_up(self)
 
     def wake(self, error: UpstreamError | None = None) -> None:

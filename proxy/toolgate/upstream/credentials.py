@@ -19,7 +19,7 @@ from urllib.parse import quote
 from toolgate.core.catalog import Credential, Secret, Target
 from toolgate.ports import UpstreamError
 from toolgate.upstream.redact import Redactor
-from toolgate.upstream.request import Added, authority
+from toolgate.upstream.request import Added, authority, spoken
 
 _LOOK_S: Final = 1.0
 _MAX_SECRET: Final = 1 << 16
@@ -64,7 +64,8 @@ class Credentials:
         if self._clock() >= self._next_look:
             self._look()
         if self._prepared is None:
-            raise UpstreamError("environment.not_ready", self._problem, sent="no")
+            told = "the credential that the gate adds for this tool is not available"
+            raise UpstreamError("environment.not_ready", told, sent="no", why=self._problem)
         return self._prepared
 
     def _look(self) -> None:
@@ -154,7 +155,7 @@ def _prepare(target: Target, values: Mapping[Secret, str]) -> Prepared:
             query.append((credential.name, f"{quote(credential.name, safe='')}={quote(text, safe='')}"))
             continue
         lines.append(f"{credential.name}: {_header_value(credential, text)}\r\n")
-        names.add(credential.name.lower())
+        names.add(spoken(credential.name.lower()))
     encoded = frozenset(found for needle in needles if len(found := needle.encode()) >= _SHORTEST_NEEDLE)
     return Prepared(Added("".join(lines), frozenset(names), tuple(query)), Redactor(encoded) if encoded else None)
 
@@ -172,7 +173,8 @@ def _spellings(credential: Credential, text: str, values: Mapping[Secret, str]) 
     plain = {values[part] for part in credential.value if isinstance(part, Secret)}
     if credential.basic:
         plain.add(_base64(text))
-        plain.add(text)
+    if credential.basic or any(len(value) < _SHORTEST_NEEDLE for value in plain):
+        plain.add(text)  # a short secret is known by what stands around it: `Bearer abc`
     quoted = {quote(value, safe="") for value in plain}
     in_json = {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for value in plain for ascii_only in (True, False)}
     return plain | quoted | in_json | {value.replace("/", "\\/") for value in in_json}

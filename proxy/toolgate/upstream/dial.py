@@ -6,7 +6,6 @@ RULE: the address that was checked is the address that is connected to; TLS is v
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -14,28 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias, TypeVar
 
+from toolgate.core.addresses import denied, is_address
 from toolgate.core.catalog import Target
 from toolgate.ports import UpstreamError
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[tuple[str, ...]]]
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 
 _MAX_ATTEMPTS: Final = 4
-# SECURITY: instance metadata and what only the host itself should reach, unless a toolspec names the address itself.
-_DENIED: Final = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        *("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
-        *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),  # Alibaba, Azure, Oracle
-        *("::/128", "fe80::/10", "fec0::/10", "ff00::/8"),
-        *("fd00:ec2::254/128", "fd20:ce::254/128"),  # AWS, Google
-    )
-)
-# IPv6 forms that carry an IPv4 address in their last 32 bits: NAT64 (well known and local), mapped, compatible.
-_CARRIERS: Final = tuple(
-    ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0/96", "::/96")
-)
 # X.509 verification results (OpenSSL's x509_vfy.h) as an operator would say them.
 _VERIFY: Final = {
     9: "its certificate is not valid yet",
@@ -48,28 +33,6 @@ _VERIFY: Final = {
     62: "its certificate is for another host name",
     64: "its certificate is for another address",
 }
-
-
-def denied(address: str) -> bool:
-    """Whether a resolved address is one no upstream may have; what cannot be read is denied."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return True
-    return any(form in network for form in _forms(parsed) for network in _DENIED if form.version == network.version)
-
-
-def _forms(address: _Address) -> tuple[_Address, ...]:
-    """The address and every IPv4 address it stands for."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return (address,)
-    carried = [
-        ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        for carrier in _CARRIERS
-        if address in carrier and int(address) > 1
-    ]
-    sixtofour = [address.sixtofour] if address.sixtofour else []
-    return (address, *carried, *sixtofour, *(address.teredo or ()))
 
 
 async def resolve(host: str, port: int) -> tuple[str, ...]:
@@ -85,7 +48,7 @@ class Dialer:
         self._target = target
         self._resolve = resolver
         self._place = f"`{target.host}:{target.port}`"
-        self._literal = _is_address(target.host)
+        self._literal = is_address(target.host)
         self._context: tuple[int, ssl.SSLContext] | None = None  # the CA file's mtime, and what was made of it
 
     @property
@@ -187,11 +150,3 @@ def _reason(error: OSError) -> str:
             return "closed the connection while it was made"
         case _:
             return "cannot be reached from here"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -48,7 +48,7 @@ class Added:
     """What the gate adds to every request of one target: its own headers and the credentials."""
 
     lines: str  # header lines, each with its line end
-    names: frozenset[str] = frozenset()  # those of its headers that an operation may declare too, lower case
+    names: frozenset[str] = frozenset()  # those of its headers that an operation may declare too, as `spoken`
     query: tuple[Header, ...] = ()  # credentials in the query: the name, and the pair as it is sent
 
 
@@ -95,7 +95,7 @@ def _write_headers(lines: list[str], headers: tuple[Header, ...], own: frozenset
     names = set()
     for name, value in headers:
         lower = name.lower()
-        if lower in own:
+        if spoken(lower) in own:
             continue  # SECURITY: the gate's header stands; what the agent sent under its name never travels
         _check_header(lower, value)
         names.add(lower)
@@ -107,11 +107,16 @@ def _write_headers(lines: list[str], headers: tuple[Header, ...], own: frozenset
 
 
 def _check_header(name: str, value: str) -> None:
-    plain = name.replace("_", "-") if "_" in name else name
+    plain = spoken(name)
     if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
         raise _defect(f"the header `{plain[:64]}` is not an operation's to send")
     if _TOKEN.match(name) is None or _VALUE.match(value) is None:
         raise _defect("a header is not in its exact form")
+
+
+def spoken(name: str) -> str:
+    """A header's lower-case name as a server may read it: CGI variables have `_` for `-`."""
+    return name.replace("_", "-") if "_" in name else name
 
 
 def _with_query(target: str, credentials: tuple[Header, ...]) -> str:
