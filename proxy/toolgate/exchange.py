@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from toolgate.core import engine
@@ -70,13 +70,14 @@ class Exchange:
             reply, violations = await _judged(reply, self._permit.valid)
         outcome = engine.settle(self._permit, reply, violations)
         if isinstance(outcome, Completed) and not isinstance(reply.body, bytes):
-            return replace(outcome, reply=replace(reply, body=Streaming(self, outcome)))
+            return outcome._replace(reply=reply._replace(body=Streaming(self, outcome)))
         await self.finish(outcome, len(reply.body) if isinstance(reply.body, bytes) else 0, violations)
         return outcome
 
-    async def fail(self, code: str, detail: str, sent: Sent, size: int = 0) -> Failed:
+    async def fail(self, code: str, detail: str, sent: Sent, size: int = 0, *, why: str | None = None) -> Failed:
+        """End without an answer; `why` is for the journal only."""
         outcome = failed(code, detail, sent, self._permit.valid)
-        await self.finish(outcome, size)
+        await self.finish(outcome, size, why=why)
         return outcome
 
     async def next_of(self, body: AsyncIterator[bytes]) -> bytes:
@@ -91,9 +92,13 @@ class Exchange:
             raise UpstreamError("upstream.timeout", self._world.overdue, sent="unknown")
         return chunk
 
-    async def finish(self, outcome: Outcome, size: int, violations: tuple[Violation, ...] = ()) -> None:
+    async def finish(
+        self, outcome: Outcome, size: int, violations: tuple[Violation, ...] = (), *, why: str | None = None
+    ) -> None:
         world, now = self._world, self._world.monotonic_s()
         measured: dict[str, Json] = {"latency_ms": round((now - self._sent_at) * 1000, 3), "bytes": size}
+        if why is not None:
+            measured["why"] = why
         if violations:
             measured["off_schema"] = [violation_json(violation) for violation in violations]
         try:
@@ -190,8 +195,8 @@ async def _judged(reply: Reply, valid: ValidCall) -> tuple[Reply, tuple[Violatio
         return reply, ()
     body = await _held(reply.body, operation.limits.max_response)
     if not isinstance(body, bytes):
-        return replace(reply, body=body), ()
-    return replace(reply, body=body), operation.responses.violations(reply.status, media_type, body)
+        return reply._replace(body=body), ()
+    return reply._replace(body=body), operation.responses.violations(reply.status, media_type, body)
 
 
 async def _held(body: bytes | AsyncIterator[bytes], most: int) -> bytes | AsyncIterator[bytes]:

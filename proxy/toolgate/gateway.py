@@ -9,8 +9,9 @@ import asyncio
 
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
-from toolgate.core.events import Place, asked_json, permitted, refused
-from toolgate.core.model import Asked, Call, Decision, Outcome, Permit, Principal, Refusal, Refused
+from toolgate.core.events import Place, asked_json, judged_json, permitted, refused, unread
+from toolgate.core.model import Asked, Call, Json, Outcome, Permit, Principal, Refusal, Refused, ValidCall
+from toolgate.deadlines import Deadlines
 from toolgate.exchange import Exchange, World, failed, labels
 from toolgate.ports import LedgerError, UpstreamError
 
@@ -20,6 +21,7 @@ class Gateway:
 
     def __init__(self, world: World, bundle: Bundle) -> None:
         self._world = world
+        self._deadlines = Deadlines(world.call_timeout_s)
         self.bundle = bundle
 
     def swap(self, bundle: Bundle) -> None:
@@ -39,9 +41,11 @@ class Gateway:
         """Take one call from its decision to its outcome. Never raises; what breaks is `internal.error`."""
         bundle, started = self.bundle, self._world.monotonic_s()
         try:
-            decision = self._decide(call, bundle)
+            facts = self._world.ledger.facts(engine.needs(call, bundle))
+            checked = engine.check(call, bundle)
+            decision = checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
             if isinstance(decision, Refusal):
-                outcome: Outcome = await self._refuse(call, decision, bundle)
+                outcome: Outcome = await self._refuse(call, decision, bundle, checked)
             else:
                 return await self._permit(decision, bundle, started)
         except LedgerError as error:
@@ -52,28 +56,30 @@ class Gateway:
         self._world.meter.ended(*labels(outcome), self._world.monotonic_s() - started)
         return outcome
 
-    def _decide(self, call: Call, bundle: Bundle) -> Decision:
-        facts = self._world.ledger.facts(engine.needs(call, bundle))
-        checked = engine.check(call, bundle)
-        return checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
-
-    async def _refuse(self, call: Call, refusal: Refusal, bundle: Bundle) -> Refused:
+    async def _refuse(self, call: Call, refusal: Refusal, bundle: Bundle, checked: ValidCall | Refusal) -> Refused:
         place = Place(*self._world.ledger.next_in_run(call.principal.id, call.at_ms))
-        await self._world.ledger.append(refused(call, refusal, bundle, place, asked_json(call, refusal)))
+        asked = self._asked(call, refusal) if isinstance(checked, Refusal) else self._judged(checked)
+        await self._world.ledger.append(refused(call, refusal, bundle, place, asked))
         return Refused(refusal)
+
+    def _judged(self, valid: ValidCall) -> dict[str, Json]:
+        return judged_json(valid, self._world.mask(valid.arguments, valid.operation.signature.masks))
+
+    def _asked(self, call: Call, refusal: Refusal) -> dict[str, Json]:
+        masked = self._world.mask(asked_json(call, refusal), unread(call.asked, refusal))
+        return dict(masked.arguments) if masked.sealed is None else {**masked.arguments, "sealed": masked.sealed}
 
     async def _permit(self, permit: Permit, bundle: Bundle, started: float) -> Outcome:
         world, valid = self._world, permit.valid
         place = Place(*world.ledger.next_in_run(valid.call.principal.id, valid.call.at_ms))
-        masked = world.mask(valid.arguments, valid.operation.signature.masks)
-        if await world.ledger.record(permitted(permit, bundle, place, masked), permit.charges) is not None:
+        if await world.ledger.record(permitted(permit, bundle, place, self._judged(valid)), permit.charges) is not None:
             raise LedgerError("a charge was not covered")  # no budgets yet, so no guard can fail
         exchange = Exchange(world, permit, place.run, started)
         try:
-            async with asyncio.timeout(world.call_timeout_s):
+            with self._deadlines.one():
                 return await exchange.settle(await world.upstream.send(permit))
         except UpstreamError as error:
-            return await exchange.fail(error.code, error.detail, error.sent)
+            return await exchange.fail(error.code, error.detail, error.sent, why=error.why)
         except TimeoutError:
             return await exchange.fail("upstream.timeout", world.overdue, "unknown")
         except asyncio.CancelledError:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from toolgate.core.bundle import BundleError, Problem
+from toolgate.core.catalog import Secret
 from toolgate.ports import LedgerError
 
 KEY_BYTES: Final = 32
@@ -30,6 +32,28 @@ def mask_secret(given: str | None, beside: Path | None, entropy: Callable[[int],
     if beside is None:
         return entropy(KEY_BYTES)
     return read_or_make(mask_file(beside), entropy)
+
+
+def kept_mask_secret(given: str | None, beside: Path) -> bytes:
+    """The secret a journal's values were sealed with: as given, else of the file beside it. Raises LedgerError; none is made."""
+    if given is not None:
+        return _decoded(given, "`keys.mask`")
+    file = mask_file(beside)
+    try:
+        return _read(file)
+    except FileNotFoundError as error:
+        raise LedgerError(
+            f"there is no key file `{file}`; name the key with `--set keys.mask='${{file:PATH}}'`"
+        ) from error
+
+
+def secret_text(secret: Secret) -> str:
+    """What `keys.mask` names. Raises BundleError when it cannot be read."""
+    try:
+        return Path(secret.name).read_text() if secret.source == "file" else os.environ[secret.name]
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        message = f"`keys.mask`: `${{{secret.source}:{secret.name}}}` cannot be read"
+        raise BundleError([Problem("settings", 0, "keys.unreadable", message)]) from error
 
 
 def mask_file(ledger: Path) -> Path:

@@ -1,6 +1,6 @@
 """What the gateway asks of the outside: Protocols, and the two ways the outside can be broken.
 
-Adapters (`ledger/`, `upstream.py`) implement these; the gateway knows nothing else of them.
+Adapters (`ledger/`, `upstream/`) implement these; the gateway knows nothing else of them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ class LedgerError(Exception):
 
 
 class UpstreamError(Exception):
-    """The upstream did not give a whole answer. `sent` says whether it may have acted on the call."""
+    """The upstream did not give a whole answer. `sent` says whether it may have acted on the call.
 
-    def __init__(self, code: str, detail: str, *, sent: Sent) -> None:
+    `detail` is told to the agent; `why`, where there is more to say, to operators only (a path of this host).
+    """
+
+    def __init__(self, code: str, detail: str, *, sent: Sent, why: str | None = None) -> None:
         super().__init__(detail)
+        self.why = why
         self.code = code  # one of the `upstream.*` codes, or `environment.not_ready` when a credential is missing
         self.detail = detail
         self.sent = sent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -9,20 +11,25 @@ from pathlib import Path
 import pytest
 
 from toolgate.core.bundle import Bundle
-from toolgate.core.model import Call, Named, Principal
+from toolgate.core.mask import Masked, mask, mask_key, patterns
+from toolgate.core.model import Call, Json, Named, Principal
 from toolgate.exchange import World
 from toolgate.gateway import Gateway
 from toolgate.load.bundle import Sources, load
-from toolgate.testing.fakes import FakeClock, FakeLedger, FakeMeter, FakeUpstream, no_mask
+from toolgate.testing.fakes import FakeClock, FakeLedger, FakeMeter, FakeUpstream
 
 TOOL = """\
 tool: shop
 openapi: openapi.yaml
 environments:
   dev: {upstream: "http://127.0.0.1:9", allow: ["*"]}
-  prod: {upstream: "http://127.0.0.1:9", allow: [getItem, putItem, strictItem]}
+  prod:
+    upstream: "http://127.0.0.1:9"
+    allow: [getItem, putItem, strictItem, signIn, share]
+    resources: {Account: {file: accounts.yaml}}
 operations:
   strictItem: {validate_responses: refuse, max_response: 64B}
+  signIn: {resources: [{type: Account, at: "$args.body.account"}]}
 """
 
 OPENAPI = """\
@@ -51,7 +58,37 @@ paths:
       operationId: strictItem
       parameters: [{name: id, in: path, required: true, schema: {type: string}}]
       responses: *answers
+  /sign-in:
+    post:
+      operationId: signIn
+      parameters:
+        - {name: X-Attempt, in: header, schema: {type: integer}}
+        - {name: seen, in: cookie, schema: {type: boolean}}
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [account, password]
+              properties: {account: {type: string}, password: {type: string, format: password}}
+      responses: {"200": {description: ok}}
+  /shared/{link}:
+    get:
+      operationId: share
+      parameters:
+        - {name: link, in: path, required: true, schema: {type: string, format: password}}
+        - {name: n, in: query, schema: {type: integer}}
+      responses: {"200": {description: ok}}
 """
+
+ACCOUNTS = "- {id: ann}\n"
+MASK_KEY = mask_key(b"k" * 32)
+
+
+def with_mask(arguments: Mapping[str, Json], pointers: tuple[str, ...]) -> Masked:
+    """Masking as the running gate does it, with a key the tests know."""
+    return mask(arguments, patterns(pointers), MASK_KEY, os.urandom)
 
 
 @dataclass
@@ -70,7 +107,7 @@ class Outside:
             ledger=self.ledger,
             upstream=self.upstream,
             meter=self.meter,
-            mask=no_mask,
+            mask=with_mask,
             now_ms=self.clock.now_ms,
             monotonic_s=self.clock.monotonic_s,
             new_id=lambda: f"call-{next(ids)}",
@@ -98,6 +135,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     (folder / "shop").mkdir()
     (folder / "shop" / "tool.yaml").write_text(TOOL)
     (folder / "shop" / "openapi.yaml").write_text(OPENAPI)
+    (folder / "shop" / "accounts.yaml").write_text(ACCOUNTS)
     return load(Sources(folder, None, "prod", ("dev", "prod")))
 
 

@@ -232,6 +232,26 @@ async def test_a_stream_keeps_the_deadline_of_its_call(outside):
     assert body.closed
 
 
+async def test_a_stream_that_falls_silent_keeps_it_too(outside):
+    """INV10: nothing comes any more, and the call is over all the same; the agent is not said to have left."""
+
+    class Silent(Stream):
+        async def __anext__(self) -> bytes:
+            return await asyncio.Event().wait()
+
+    body = Silent()
+    outside.upstream.reply = Reply(200, (("content-type", "text/event-stream"),), body)
+    outcome = await outside.gateway.handle(outside.call())
+    outside.clock.advance(11)
+
+    with pytest.raises(UpstreamError) as raised:
+        await anext(outcome.reply.body)
+
+    assert raised.value.code == "upstream.timeout"
+    assert body.closed
+    assert outside.journal() == ["Decided permit", "Finished failed upstream.timeout"]
+
+
 async def test_an_answer_off_its_schema_is_reported_and_passed_on_by_default(outside):
     """`validate_responses: report`: the agent gets the answer, the journal what is wrong with it."""
     outside.upstream.reply = Reply(200, JSON, b'{"name":"a1"}')

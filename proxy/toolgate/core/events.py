@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Operation
-from toolgate.core.mask import Masked
+from toolgate.core.mask import Masked, MaskKey, unmask
 from toolgate.core.model import (
+    Asked,
     Call,
     Completed,
     Event,
@@ -28,27 +28,24 @@ from toolgate.core.model import (
     Violation,
     Wire,
 )
+from toolgate.core.wiretext import pointer
 
-_REPLAYED: Final = ("arguments", "tool")  # stages that judge the request as it came, so it is kept as it came
+# SECURITY: what an agent sends where nothing says which of it is secret, or did not send in the form its masks describe.
+_UNREAD: Final = ("/query", "/headers", "/body", "/asked/arguments")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a call stands: its run, and its number in it."""
 
     run: str
     number: int
 
 
-def permitted(permit: Permit, bundle: Bundle, place: Place, masked: Masked) -> Event:
+def permitted(permit: Permit, bundle: Bundle, place: Place, judged: Mapping[str, Json]) -> Event:
     """`Decided: permit`. Written, and committed, before anything is sent."""
     valid = permit.valid
     data = _head(valid.call, valid.operation, bundle, place)
-    data["method"] = valid.request.method
-    data["path"] = valid.operation.path
-    data["arguments"] = masked.arguments
-    if masked.sealed is not None:
-        data["sealed"] = masked.sealed
+    data |= judged
     data["decision"] = "permit"
     data["statements"] = permit.statements
     data["charges"] = [{"key": charge.key, "amount": charge.amount} for charge in permit.charges]
@@ -77,7 +74,7 @@ def finished(valid: ValidCall, outcome: Outcome, at_ms: int, run: str, measured:
     data: dict[str, Json] = {"operation": valid.operation.key}
     match outcome:
         case Completed():
-            data |= {"outcome": "completed", "status": outcome.reply.status, "sent": "yes"}
+            data["outcome"], data["status"], data["sent"] = "completed", outcome.reply.status, "yes"
         case Failed():
             data |= {"outcome": "failed", "code": outcome.code.code, "detail": outcome.detail, "sent": outcome.sent}
         case Refused():  # a Permit was made, so this cannot be; said rather than hidden
@@ -86,32 +83,91 @@ def finished(valid: ValidCall, outcome: Outcome, at_ms: int, run: str, measured:
     return Event("Finished", at_ms, data, valid.call.id, run)
 
 
+def judged_json(valid: ValidCall, masked: Masked) -> dict[str, Json]:
+    """A request that was judged good, by its arguments."""
+    said: dict[str, Json] = {"method": valid.request.method, "path": valid.operation.path}
+    said["arguments"] = masked.arguments
+    if masked.sealed is not None:
+        said["sealed"] = masked.sealed
+    return said
+
+
 def asked_json(call: Call, refusal: Refusal) -> dict[str, Json]:
-    """The request as it came: whole where the decision judged it as such, else its line."""
+    """A request that was not judged good, as it came: another bundle may have to judge all of it (DESIGN §12, replay).
+
+    Of what no operation here declares, only what decided is kept: who knows what else it holds.
+    """
+    is_known = refusal.operation is not None
     match call.asked:
         case Named(operation, arguments):
-            return {"via": "call", "asked": {"operation": operation, "arguments": arguments}}
-        case Wire(method, path, query, headers, body):
-            line: dict[str, Json] = {"via": "http", "method": method, "path": path}
-            if query:
-                line["query"] = query
-            if refusal.stage in _REPLAYED and body:
-                line["content_type"] = headers.get("content-type")
-                line["body"] = _text(body)
+            return {"asked": {"operation": operation, "arguments": arguments} if is_known else {"operation": operation}}
+        case Wire() as wire:
+            line: dict[str, Json] = {"method": wire.method, "path": wire.path}
+            if wire.query:
+                line["query"] = wire.query
+            if is_known:
+                line |= _content_json(wire, refusal.operation)
+            elif wire.body:
+                line["body_bytes"] = len(wire.body)
             return line
+
+
+def unread(asked: Asked, refusal: Refusal) -> tuple[str, ...]:
+    """Where a request as it came may hold what must not be shown: pointers into what `asked_json` answers."""
+    operation = refusal.operation
+    if operation is None:
+        return ("/query",) if isinstance(asked, Wire) and asked.query else ()
+    masks = operation.signature.masks
+    if not masks:
+        return ()
+    in_path = {pointer("", each.key) for each in operation.signature.parameters if each.location == "path"}
+    return ("/path", *_UNREAD) if in_path.intersection(masks) else _UNREAD
+
+
+def _content_json(wire: Wire, operation: Operation | None) -> dict[str, Json]:
+    """The body, and those headers that the operation reads."""
+    content: dict[str, Json] = {}
+    headers = {name: wire.headers[name] for name in _headers_of(operation) if name in wire.headers}
+    if headers:
+        content["headers"] = headers
+    if wire.body:
+        content["content_type"] = wire.headers.get("content-type")
+        content["body"] = _text(wire.body)
+    return content
+
+
+def _headers_of(operation: Operation | None) -> list[str]:
+    names = ["content-encoding"]
+    for each in operation.signature.parameters if operation else ():
+        if each.location == "header":
+            names.append(each.name.lower())
+        elif each.location == "cookie" and "cookie" not in names:
+            names.append("cookie")
+    return names
+
+
+def unsealed(decided: Mapping[str, Json], key: MaskKey) -> dict[str, Json]:
+    """A `Decided` with what was masked put back. Raises ValueError when the key is another one, or the line was altered."""
+    sealed = decided.get("sealed")
+    if not isinstance(sealed, str):  # nothing was masked, or the line was too long to keep the seal
+        return dict(decided)
+    plain = {name: value for name, value in decided.items() if name != "sealed"}
+    if "arguments" in plain:
+        return plain | {"arguments": unmask(plain["arguments"], sealed, key)}
+    return dict(unmask(plain, sealed, key))
 
 
 def violation_json(violation: Violation) -> dict[str, Json]:
     """A violation as problems and the journal show it."""
-    shown: dict[str, Json] = {
+    entry: dict[str, Json] = {
         "path": violation.path,
         "keyword": violation.keyword,
         "message": violation.message,
         "expected": violation.expected,
     }
     if violation.suggestion is not None:
-        shown["suggestion"] = violation.suggestion
-    return shown
+        entry["suggestion"] = violation.suggestion
+    return entry
 
 
 def _head(call: Call, operation: Operation | None, bundle: Bundle, place: Place) -> dict[str, Json]:

@@ -14,7 +14,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -23,6 +23,7 @@ from toolgate.core.model import Json
 
 EVERY: Final = "*"
 _NONCE_BYTES: Final = 12
+_LONGEST_SEALED: Final = 11 * 1024  # in base64 more would not fit the journal's line, and be cut there
 _DIGEST_CHARACTERS: Final = 16
 
 Pattern: TypeAlias = tuple[str, ...]
@@ -37,9 +38,8 @@ class MaskKey:
     seal: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
-    """Arguments fit for the journal. `sealed` is None when nothing was masked."""
+class Masked(NamedTuple):
+    """Arguments fit for the journal. `sealed` is None when nothing was masked, or too much for a line to hold."""
 
     arguments: Mapping[str, Json]
     sealed: str | None
@@ -148,10 +148,13 @@ def _replaced(value: Json, pointer: Pointer, by: Json) -> Json:
     return copy
 
 
-def _sealed(values: list[tuple[Pointer, Json]], key: MaskKey, nonce: bytes) -> str:
+def _sealed(values: list[tuple[Pointer, Json]], key: MaskKey, nonce: bytes) -> str | None:
+    plain = total(values)
+    if len(plain) > _LONGEST_SEALED:
+        return None
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 (imported only when used: 10 MB)
 
-    return urlsafe_b64encode(nonce + AESGCM(key.seal).encrypt(nonce, total(values), None)).decode()
+    return urlsafe_b64encode(nonce + AESGCM(key.seal).encrypt(nonce, plain, None)).decode()
 
 
 def _opened(sealed: str, key: MaskKey) -> list[tuple[Pointer, Json]]:
