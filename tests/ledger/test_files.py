@@ -104,8 +104,10 @@ def test_a_file_of_another_user_is_refused(path: Path) -> None:
 def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
     """A wrong path in the settings destroys nothing."""
     path.write_bytes(b"dear diary, " * 1000)
+    path.chmod(0o644)
     assert "is not a SQLite file" in refused(path)
     assert path.read_bytes() == b"dear diary, " * 1000
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_a_database_of_another_program_is_left_alone(path: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
@@ -92,3 +93,15 @@ def test_the_descriptor_stays_blocking_for_its_other_holders(pipe: tuple[int, in
     _, writer = pipe
     LineStream(writer)(lines(0, 1))
     assert os.get_blocking(writer)
+
+
+def test_a_file_gets_every_line_at_its_end(tmp_path: Path) -> None:
+    """A file takes a batch in one write, after whatever its other holders wrote."""
+    with (tmp_path / "out").open("wb") as out:
+        stream = LineStream(out.fileno())
+        stream(lines(0, 2_000))
+        os.write(out.fileno(), b'{"n":"ours"}\n')
+        stream(lines(2_000, 3))
+    got = [orjson.loads(line)["n"] for line in (tmp_path / "out").read_bytes().splitlines()]
+
+    assert got == [*range(2_000), "ours", *range(2_000, 2_003)]

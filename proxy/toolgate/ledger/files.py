@@ -20,6 +20,7 @@ from toolgate.ports import LedgerError
 
 _PRIVATE: Final = 0o600
 _SUFFIXES: Final = ("", "-wal", "-shm")
+_MAGIC: Final = b"SQLite format 3\0"
 
 
 def prepare(path: Path) -> None:
@@ -56,12 +57,18 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         raise LedgerError(f"the ledger `{path}` cannot be opened: {_reason(error)}") from error
     try:
+        if os.read(descriptor, len(_MAGIC)) not in (b"", _MAGIC):
+            raise not_a_ledger(path)  # before anything of it is changed, its mode included
         os.fchmod(descriptor, _PRIVATE)  # whatever the umask, or whoever widened it
         _sync_folder(path.parent)
     except OSError as error:
         raise LedgerError(f"the ledger `{path}` cannot be made private to this user: {_reason(error)}") from error
     finally:
         os.close(descriptor)
+
+
+def not_a_ledger(path: Path) -> LedgerError:
+    return LedgerError(f"`{path}` is not a SQLite file; choose another path for the ledger, or move the file away")
 
 
 def _sync_folder(folder: Path) -> None:

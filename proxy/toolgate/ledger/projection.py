@@ -14,6 +14,7 @@ from typing import Final
 from toolgate.core.model import Charge, Facts
 
 _SWEEP_AT: Final = 4096
+_NO_FACTS: Final = Facts()
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Projection:
         self._runs = dict(runs)
 
     def facts(self, keys: Iterable[str]) -> Facts:
+        if not keys:
+            return _NO_FACTS
         taken = self._taken
         return Facts(balances={key: taken.get(key, 0) for key in keys})
 

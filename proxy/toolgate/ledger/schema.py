@@ -10,11 +10,13 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from toolgate.ledger.files import not_a_ledger
 from toolgate.ports import LedgerError
 
 APPLICATION_ID: Final = 0x54474A31  # "TGJ1"
 VERSION: Final = 1
 BUSY_TIMEOUT_S: Final = 0.5
+LOG_PAGES: Final = 8_000  # 32 MB of log; copying it into the database flushes, and calls wait for that: seldom, then
 WHOLE_CHECK_BYTES: Final = 256 << 20  # 0.1 s; in larger files the newest rows only: a start must not take minutes
 
 _SCHEMA: Final = f"""
@@ -61,6 +63,7 @@ def begin(db: sqlite3.Connection, path: Path) -> None:
                 f"the file system of `{path}` cannot hold a ledger: SQLite's log (WAL) does not work on it"
             )
         db.execute("pragma synchronous = normal")
+        db.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
         db.execute("pragma secure_delete = fast")
         if version == 0:
             db.executescript(_SCHEMA)
@@ -97,7 +100,7 @@ def reason(error: sqlite3.Error) -> str:
 def _unusable(path: Path, error: sqlite3.Error) -> LedgerError:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name == "SQLITE_NOTADB":
-        return LedgerError(f"`{path}` is not a SQLite file; choose another path for the ledger, or move the file away")
+        return not_a_ledger(path)
     if name.startswith("SQLITE_CORRUPT"):
         return damaged(path, str(error))
     return LedgerError(f"the ledger `{path}` cannot be written: {reason(error)}")

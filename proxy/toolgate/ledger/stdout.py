@@ -2,16 +2,19 @@
 
 RULE: writing never blocks. The journal is the record; a log pipe that nobody reads must not stop the gate (nor may the
 gate make the pipe non-blocking: its other holders would suffer). So at most PIPE_BUF bytes are written after the
-kernel said that there is room for them. Whole lines that find no room within the patience are dropped and counted;
-the next line that gets through is `{"event":"LinesDropped","count":n}`, and the gap shows in `seq` as well.
+kernel said that there is room for them; a regular file always has room, or fails. Whole lines that find no room within
+the patience are dropped and counted; the next line that gets through is `{"event":"LinesDropped","count":n}`, and the
+gap shows in `seq` as well.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import stat
 from typing import Final
 
+_MOST: Final = 1 << 20
 _CHUNK: Final = 4096  # PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
 _PATIENCE_MS: Final = 100
 
@@ -19,10 +22,12 @@ _PATIENCE_MS: Final = 100
 class LineStream:
     """Writes lines to a descriptor. One thread at a time."""
 
-    __slots__ = ("_descriptor", "_is_stuck", "_poll", "_rest", "dropped", "unreported")
+    __slots__ = ("_chunk", "_descriptor", "_is_stuck", "_poll", "_rest", "dropped", "unreported")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._chunk = _MOST if is_file else _CHUNK  # each write gives up the interpreter lock: few are cheap
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self._rest = b""  # of a line that was begun; a line is finished before another begins
@@ -53,7 +58,7 @@ class LineStream:
                 if not self._has_room(0 if self._is_stuck else _PATIENCE_MS):
                     self._is_stuck = True
                     break
-                at += os.write(self._descriptor, content[at : at + _CHUNK])
+                at += os.write(self._descriptor, content[at : at + self._chunk])
                 self._is_stuck = False
         except OSError:  # the reader is gone: everything from here on is dropped and counted
             self._is_stuck = True
