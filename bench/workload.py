@@ -42,7 +42,7 @@ def write_gate(folder: Path, *, operations: int, upstream: int, ports: Sequence[
     settings.write_text(
         "environment: prod\nenvironments: [prod]\ntoolspecs: toolspecs/\npolicies: policies/\n"
         f"listen: {{agent: '127.0.0.1:{agent}', admin: '127.0.0.1:{admin}', health: '127.0.0.1:{health}'}}\n"
-        "ledger: sqlite:ledger.db\nidentity: {anonymous: bench}\n"
+        "identity: {anonymous: bench}\n"
     )
     return settings
 

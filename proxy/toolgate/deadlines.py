@@ -17,20 +17,24 @@ _LONGEST_TICK_S: Final = 0.5
 class Deadlines:
     """What is under way and must end within the same time. Belongs to the event loop it is first used in."""
 
-    __slots__ = ("_tick_s", "_timer", "_within_s", "open")
+    __slots__ = ("_loop", "_tick_s", "_timer", "_within_s", "open")
 
     def __init__(self, within_s: float) -> None:
         self._within_s = within_s
         self._tick_s = min(within_s / _TICKS, _LONGEST_TICK_S)
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.open: set[Deadline] = set()
 
     def one(self) -> Deadline:
         """A deadline for the block it is entered with, in the task that enters it."""
-        loop = asyncio.get_running_loop()
+        # Asked once: asking which loop runs is a system call (getpid) in CPython 3.11, and so is asking for its task.
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         if self._timer is None:
             self._timer = loop.call_later(self._tick_s, self._sweep, loop)
-        return Deadline(self, loop.time() + self._within_s)
+        return Deadline(self, loop, loop.time() + self._within_s)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = loop.time()
@@ -42,17 +46,18 @@ class Deadlines:
 class Deadline:
     """Cancels the task it was entered in once its time has passed, and turns that into TimeoutError."""
 
-    __slots__ = ("_all", "_cancelling", "_due_s", "_passed", "_task")
+    __slots__ = ("_all", "_cancelling", "_due_s", "_loop", "_passed", "_task")
 
-    def __init__(self, among: Deadlines, due_s: float) -> None:
+    def __init__(self, among: Deadlines, loop: asyncio.AbstractEventLoop, due_s: float) -> None:
         self._all = among
+        self._loop = loop
         self._due_s = due_s
         self._passed = False
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
 
     def __enter__(self) -> None:
-        self._task = task = asyncio.current_task()
+        self._task = task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a deadline needs a task to end")
         self._cancelling = task.cancelling()

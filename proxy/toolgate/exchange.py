@@ -55,6 +55,8 @@ class World:
 class Exchange:
     """One permitted call, until it is finished."""
 
+    __slots__ = ("_permit", "_run", "_sent_at", "_started", "_world")
+
     def __init__(self, world: World, permit: Permit, run: str, started: float) -> None:
         self._world = world
         self._permit = permit
@@ -66,7 +68,7 @@ class Exchange:
         """Judge the answer against its declared response, and finish now or when its stream ends."""
         operation = self._permit.valid.operation
         violations: tuple[Violation, ...] = ()
-        if operation.validate_responses != "off":
+        if operation.validate_responses != "off" and operation.responses.can_judge:
             reply, violations = await _judged(reply, self._permit.valid)
         outcome = engine.settle(self._permit, reply, violations)
         if isinstance(outcome, Completed) and not isinstance(reply.body, bytes):

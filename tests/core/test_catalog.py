@@ -154,6 +154,19 @@ def test_names_are_exact(name: str) -> None:
     assert isinstance(ODD.named(name), Absent)
 
 
+def test_a_way_that_was_given_up_leaves_no_values() -> None:
+    """Where the literal way ends in nothing after a template, the values are those of the way that was taken."""
+    catalog = Catalog([
+        operation("on", "GET", "/x/{id}/deep/on"),
+        operation("off", "GET", "/{kind}/{id}/deep/off"),
+        operation("posted", "POST", "/x/{id}/deep/off"),
+    ])  # fmt: skip
+    assert (["on"], [("1",)]) == found(catalog, "GET", "/t/x/1/deep/on")
+    assert (["off"], [("x", "1")]) == found(catalog, "GET", "/t/x/1/deep/off")
+    assert (["posted"], [("1",)]) == found(catalog, "POST", "/t/x/1/deep/off")
+    assert isinstance(catalog.find("GET", "/t/x//deep/off"), Absent)
+
+
 def test_head_is_only_what_was_declared() -> None:
     """HEAD of a GET operation is another operation."""
     absent = ODD.find("HEAD", "/t/files")

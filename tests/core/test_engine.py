@@ -18,7 +18,7 @@ forward_headers: [Accept-Language, X-Trace]
 environments:
   prod:
     upstream: "http://127.0.0.1:9"
-    allow: [get*, rename, health]
+    allow: [get*, rename, health, softLock]
 """
 
 OPENAPI = """\
@@ -46,6 +46,10 @@ paths:
           application/json:
             schema: {type: object, required: [name], properties: {name: {type: string}}}
       responses: {"200": {description: ok}}
+  "/locks#soft":
+    post: {operationId: softLock, parameters: [{name: X-How, in: header, schema: {type: string}}], responses: {"200": {description: ok}}}
+  "/locks#hard":
+    post: {operationId: hardLock, parameters: [{name: X-How, in: header, required: true, schema: {enum: [hard]}}], responses: {"200": {description: ok}}}
   "/files/{id}#share":
     put:
       operationId: share
@@ -134,6 +138,7 @@ def test_an_explanation_of_a_permit_passed_every_stage(box):
         ("box.getFile", {"id": "recent"}, "tool.disallowed", "box.recent"),
         ("box.getFile", {"id": "health"}, "arguments.invalid", "box.getFile"),
         ("box.rename", {"id": "7", "body": {"name": "a", "link": {}}}, "tool.disallowed", "box.share"),
+        ("box.softLock", {"X-How": "hard"}, "tool.disallowed", "box.hardLock"),
     ],
 )
 def test_a_call_by_name_means_the_named_operation_on_the_wire_too(box, operation, arguments, code, judged):
@@ -148,3 +153,12 @@ def test_a_call_by_name_is_not_refused_for_a_twin_it_does_not_satisfy(box):
     checked = engine.check(call(Named("box.rename", {"id": "7", "body": {"name": "a"}})), box)
 
     assert checked.operation.key == "box.rename"
+
+
+def test_an_unknown_name_is_shown_short_and_on_one_line(box):
+    """A name is the caller's text: what the answer and the journal quote of it is bounded and disarmed."""
+    checked = engine.check(call(Named("box.\n" + "x" * 100_000, {})), box)
+
+    assert checked.code.code == "tool.unknown"
+    assert len(checked.detail) < 120
+    assert "\n" not in checked.detail

@@ -16,6 +16,7 @@ PET = {
     "required": ["id", "secret"],
     "properties": {"id": {"type": "integer"}, "secret": {"type": "string", "writeOnly": True}},
 }
+LEAF = {"type": "object", "additionalProperties": False, "properties": {"line": {"type": "integer"}}}
 
 
 def responses(declared: object) -> Responses:
@@ -121,3 +122,26 @@ def test_alternatives_within_alternatives_are_explained_in_bounded_time(keyword:
     assert "arguments.invalid" == outcome.code
     assert all(each.path.startswith("/body/next") or each.keyword == "schema" for each in outcome.violations)
     assert len(outcome.violations) > 0
+
+
+def test_each_place_names_its_own_fields() -> None:
+    """What is known of one place, at any depth, is never told of another; asked again, the answer is the same."""
+    node = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"to": {"$ref": "#/components/schemas/Node"}, "name": {"type": "string"}, "at": LEAF},
+    }
+    made = signature(body({"$ref": "#/components/schemas/Node"}), document={"components": {"schemas": {"Node": node}}})
+    for _ in range(2):
+        for place, text in (("", b'{"nam":1}'), ("/to/to", b'{"to":{"to":{"nam":1}}}')):
+            outcome = posted(made, text)
+            assert isinstance(outcome, Rejected)
+            assert (f"/body{place}/nam", ["at", "name", "to"]) == told(outcome)
+        outcome = posted(made, b'{"to":{"at":{"nam":1}}}')
+        assert isinstance(outcome, Rejected)
+        assert ("/body/to/at/nam", ["line"]) == told(outcome)
+
+
+def told(outcome: Rejected) -> tuple[str, object]:
+    """Return where the first name is that was not expected, and which were."""
+    return next((each.path, each.expected) for each in outcome.violations if each.keyword == "unknown")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from tests.listeners.served import Served, serving
+from tests.listeners.served import Served, Told, serving
 
 from toolgate.core.codes import CODES
 from toolgate.core.model import Reply
@@ -60,6 +60,13 @@ async def test_a_call_by_name_is_the_same_call(served: Served) -> None:
         (b'{"operation":1}', "arguments.invalid", "/operation"),
         (b'{"operation":"shop.getItem","arguments":[]}', "arguments.invalid", "/arguments"),
         (b'{"operation":"shop.getItem","argumens":{}}', "arguments.invalid", "/argumens"),
+        (b'{"operation":"shop.getItem","arguments":"[]"}', "arguments.invalid", "/arguments"),
+        (b'{"operation":"shop.getItem","arguments":""}', "arguments.malformed", None),
+        (
+            b'{"operation":"shop.getItem","arguments":"{\\"id\\":\\"a\\",\\"id\\":\\"b\\"}"}',
+            "arguments.malformed",
+            None,
+        ),
         (b'{"operation":"shop.getItem","operation":"shop.putItem"}', "arguments.malformed", None),
         (b'{"operation":"shop.getItem","arguments":{"id":NaN}}', "arguments.malformed", None),
         (b"", "arguments.malformed", None),
@@ -73,6 +80,29 @@ async def test_a_call_by_name_is_read_strictly(served: Served, body: bytes, code
         assert told.json["code"] == code
         assert [violation["path"] for violation in told.json["violations"]] == ([] if path is None else [path])
     assert served.upstream.sent == []
+
+
+async def test_a_models_function_call_is_taken_as_it_is(served: Served) -> None:
+    """OpenAI's wire hands the arguments over as the text of an object; it is the same call, read as strictly."""
+    told = await served.ask("POST", "/-/call", json={"name": "shop__getItem", "arguments": '{"id": "nail"}'})
+    assert (told.status, told.headers["Toolgate-Source"]) == (200, "upstream")
+    assert [permit.valid.request.target for permit in served.upstream.sent] == ["/items/nail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("Toolgate-Reasn", "x", "Write `toolgate-reason`, or remove the header."),
+        ("Toolgate-Mock", "off", "Remove the named header and send the call again."),
+        ("Toolgate-Reason", "x" * 513, "Shorten the reason."),
+    ],
+)
+async def test_a_header_of_ours_that_cannot_be_taken_says_what_to_do(
+    served: Served, name: str, value: str, hint: str
+) -> None:
+    """A misspelt one names the one that was meant."""
+    told = await served.ask("GET", "/shop/items/nail", headers={name: value})
+    assert (told.json["code"], told.json["recovery"]["hint"]) == ("request.header", hint)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/jsonp", "application/json-patch+json"])
@@ -185,16 +215,22 @@ async def test_the_own_document_describes_what_is_answered(served: Served) -> No
 
 
 async def test_hidden_refusals_are_the_same_bytes(tmp_path: Path) -> None:
-    """`disclosure: hide`: unknown and disallowed cannot be told apart, by URL, by name, or by explaining."""
+    """`disclosure: hide`: unknown and disallowed cannot be told apart, by URL, by name, or by explaining: nor by status or headers."""
     async with serving(tmp_path, "hide") as served:
         by_url = [await served.ask("DELETE", path) for path in ("/shop/items/a", "/shop/nothing", "/nope/x")]
         named = [{"operation": name, "arguments": {}} for name in ("shop.deleteItem", "shop.nothing", "x")]
         by_name = [await served.ask("POST", "/-/call", json=asked) for asked in named]
         explained = [await served.ask("POST", "/-/explain", json=asked) for asked in named]
         for told in (by_url, by_name, explained):
-            shown = {each.body.replace(each.headers["Toolgate-Call"].encode(), b"ID") for each in told}
-            assert len(shown) == 1
+            assert len({as_told(each) for each in told}) == 1
         assert by_url[0].json["code"] == "tool.unknown"
+
+
+def as_told(told: Told) -> tuple[object, ...]:
+    """Everything an agent is told, but for the id of the call."""
+    call = told.headers["Toolgate-Call"]
+    headers = sorted((name, value.replace(call, "ID")) for name, value in told.headers.items())
+    return told.status, tuple(headers), told.body.replace(call.encode(), b"ID")
 
 
 async def test_the_reason_reaches_the_journal(served: Served) -> None:

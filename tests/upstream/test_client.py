@@ -253,7 +253,7 @@ async def test_what_is_not_in_exact_form_opens_no_connection(client: Client) -> 
     """A request the engine would not make is stopped before anything else."""
     async with upstream() as up:
         held = permit(up.target)
-        bad = replace(held, valid=replace(held.valid, request=UpstreamRequest("GET", "/../admin", (), None)))
+        bad = held._replace(valid=held.valid._replace(request=UpstreamRequest("GET", "/../admin", (), None)))
         with pytest.raises(UpstreamError):
             await client.send(bad)
 

@@ -119,7 +119,7 @@ async def test_closing_ends_what_is_open() -> None:
 async def test_an_operation_without_upstream_is_not_sent(client: Client) -> None:
     """What is not allowed here has nowhere to go."""
     held = permit(Target("http", "127.0.0.1", 1))
-    nowhere = replace(held, valid=replace(held.valid, operation=replace(held.valid.operation, target=None)))
+    nowhere = held._replace(valid=held.valid._replace(operation=replace(held.valid.operation, target=None)))
 
     with pytest.raises(UpstreamError) as raised:
         await client.send(nowhere)

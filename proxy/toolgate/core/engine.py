@@ -6,7 +6,7 @@ unknown tool → disallowed here → arguments → resource exists. Static befor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from toolgate.core.bundle import Bundle
@@ -29,6 +29,7 @@ from toolgate.core.model import (
     Wire,
 )
 from toolgate.core.signature import Decoded, Rejected
+from toolgate.core.wiretext import echo
 
 Result: TypeAlias = Literal["passed", "refused", "not reached"]
 STAGES: Final = ("tool", "environment", "arguments", "resources")
@@ -69,7 +70,7 @@ def check(call: Call, bundle: Bundle) -> ValidCall | Refusal:
         case Named():
             operation = bundle.catalog.named(asked.operation)
             if isinstance(operation, Absent):
-                return unknown(f"`{asked.operation}`", operation)
+                return unknown(echo(asked.operation), operation)
             if not operation.allowed:
                 return disallowed(operation, bundle)
             checked = _valid(call, operation, operation.signature.accept(asked.arguments))
@@ -120,7 +121,7 @@ def _check_wire(call: Call, wire: Wire, found: Found, at: int, bundle: Bundle) -
         return _too_large(operation, wire.body)
     checked = _valid(call, operation, operation.signature.decode(wire, found.path_values[at]))
     if operation.forward_headers and isinstance(checked, ValidCall):
-        return replace(checked, request=_forwarding(checked.request, wire, operation.forward_headers))
+        return checked._replace(request=_forwarding(checked.request, wire, operation.forward_headers))
     return checked
 
 
@@ -149,7 +150,8 @@ def _as_taken(valid: ValidCall, bundle: Bundle) -> ValidCall | Refusal:
     if request.body is not None and len(request.body) > operation.limits.max_body:
         return _too_large(operation, request.body)
     path, _, query = request.target.partition("?")
-    wire = Wire(request.method, f"/{operation.tool}{path}", query, dict(request.headers), request.body or b"")
+    headers = {name.lower(): value for name, value in request.headers}
+    wire = Wire(request.method, f"/{operation.tool}{path}", query, headers, request.body or b"")
     found = bundle.catalog.find(wire.method, wire.path, wire.query)
     if isinstance(found, Absent) or operation not in found.operations:
         return _means_another(operation, found, bundle)
@@ -179,7 +181,7 @@ def _forwarding(request: UpstreamRequest, wire: Wire, names: frozenset[str]) -> 
     """The request with the undeclared headers its tool passes on (`forward_headers`); a declared one is never replaced."""
     declared = {name.lower() for name, _ in request.headers}
     passed = tuple((name, wire.headers[name]) for name in sorted(names - declared) if name in wire.headers)
-    return replace(request, headers=request.headers + passed)
+    return request._replace(headers=request.headers + passed)
 
 
 def _too_large(operation: Operation, body: bytes) -> Refusal:

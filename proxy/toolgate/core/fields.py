@@ -222,8 +222,10 @@ def _read_lonely(shape: Shape, text: str) -> Json:
 
 def _write_pairs(parameter: Parameter, value: Json, pairs: list[tuple[str, str]]) -> None:
     quote = quote_reserved if parameter.reserved else quote_query
-    name = quote_query(parameter.name)
-    shape = parameter.shape
+    name, shape = quote_query(parameter.name), parameter.shape
+    if parameter.style != "json" and not isinstance(value, (list, dict)):
+        pairs.append((name, quote(write_scalar(value, shape))))
+        return
     match parameter.style, value:
         case "json", _:
             pairs.append((name, quote_query(strictjson.write(value).decode())))

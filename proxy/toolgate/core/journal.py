@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
@@ -51,8 +51,7 @@ _LAST_MS: Final = 253_402_300_799_999  # the end of year 9999
 Decision: TypeAlias = Literal["permit", "refuse"]
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """An event, encoded but for its place in the chain. Holds the bytes, never the values they came from."""
 
     kind: str
@@ -136,24 +135,24 @@ class Broken:
 
 def encode(event: Event) -> Body:
     """Encode an event once, whatever it holds; its place in the chain is added when it is written."""
-    data = event.data
+    kind, at_ms, data, call, run, effectful = event
     if not RESERVED.isdisjoint(data):
         data = {f"{key}_" if key in RESERVED else key: value for key, value in data.items()}
     inner = total(data)
     if len(inner) > _MAX_BODY:
         inner = b'{"cut":true,' + _shrunk(orjson.loads(inner), _MAX_BODY, 0)[1:]
         data = orjson.loads(inner)
-    call, run = _identifier(event.call), _identifier(event.run)
+    call, run = _identifier(call), _identifier(run)
     return Body(
-        kind=_identifier(event.kind) or "Unknown",
-        at_ms=max(-_LAST_MS, min(event.at_ms, _LAST_MS)),
-        call=call,
-        run=run,
-        principal=column(data, "principal"),
-        operation=column(data, "operation"),
-        code=column(data, "code"),
-        front=_front(call, run, inner),
-        effectful=event.effectful,
+        _identifier(kind) or "Unknown",
+        at_ms if 0 <= at_ms <= _LAST_MS else max(-_LAST_MS, min(at_ms, _LAST_MS)),
+        call,
+        run,
+        column(data, "principal"),
+        column(data, "operation"),
+        column(data, "code"),
+        _front(call, run, inner),
+        effectful,
     )
 
 

@@ -1,14 +1,16 @@
 """The values of a call, in the order they come to be (DESIGN §2).
 
 Each is immutable and the only input of the next: Call → ValidCall → Permit | Refusal → Reply → Outcome.
-Whoever holds a value holds the proof that everything before it was done.
+Whoever holds a value holds the proof that everything before it was done. What every call makes is a NamedTuple: as
+immutable as a frozen dataclass, and a third of its cost to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
@@ -20,6 +22,7 @@ Effect: TypeAlias = Literal["read", "write", "destructive"]
 Sent: TypeAlias = Literal["no", "unknown", "yes"]
 Source: TypeAlias = Literal["upstream", "gate"]
 Header: TypeAlias = tuple[str, str]
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,7 @@ class Principal:
     roles: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(NamedTuple):
     """An HTTP request as it came: well formed, within the limits, nothing decoded yet.
 
     `path` and `query` are the raw ASCII of the request line (`query` without the `?`);
@@ -41,7 +43,7 @@ class Wire:
     method: str
     path: str
     query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     body: bytes = b""
 
 
@@ -56,8 +58,7 @@ class Named:
 Asked: TypeAlias = Wire | Named
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One attempt to use a tool. Made only by a listener: the caller is authenticated, the wire was well formed."""
 
     id: str
@@ -67,8 +68,7 @@ class Call:
     reason: str | None = None  # what the agent said it calls this for (`Toolgate-Reason`)
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """One thing wrong with an argument. `path` is a JSON Pointer into the arguments object."""
 
     path: str
@@ -97,8 +97,7 @@ class Part:
     filename: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """The request as it will be sent, rebuilt from validated values; credentials and framing are the client's."""
 
     method: str
@@ -107,8 +106,7 @@ class UpstreamRequest:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class ValidCall:
+class ValidCall(NamedTuple):
     """A call whose operation exists here and whose arguments fit its schema. Made only by `engine.check`."""
 
     call: Call
@@ -117,8 +115,7 @@ class ValidCall:
     request: UpstreamRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(NamedTuple):
     """The way forward: what kind of step, one imperative sentence a model can act on, and where to."""
 
     action: str
@@ -129,8 +126,7 @@ class Recovery:
     approval: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The answer no: nothing was sent. `stage` is the line of `decide` (DESIGN §2) that said it."""
 
     code: Code
@@ -152,8 +148,7 @@ class Charge:
     given: int
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(NamedTuple):
     """Proof that a call may be sent. Made only by `engine.decide`; the upstream client takes nothing else."""
 
     valid: ValidCall
@@ -164,8 +159,7 @@ class Permit:
 Decision: TypeAlias = Permit | Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What the upstream answered. `body` is whole bytes, or a stream that must be read or closed."""
 
     status: int
@@ -173,8 +167,7 @@ class Reply:
     body: bytes | AsyncIterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """The call was sent and the upstream answered; its own 4xx and 5xx are answers too."""
 
     reply: Reply
@@ -182,13 +175,11 @@ class Completed:
     operation: Operation | None = None  # whose upstream it was: a `Location` under it is rewritten
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     refusal: Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The call was permitted and did not complete; `sent` says whether the upstream may have acted."""
 
     code: Code
@@ -209,8 +200,7 @@ class Facts:
     balances: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One journal event: what happened, as plain JSON. The writer adds `v`, `writer`, `seq` and the chain."""
 
     kind: str  # Decided · Finished · BundleLoaded · RunStarted · JournalPruned …

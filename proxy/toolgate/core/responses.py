@@ -21,15 +21,16 @@ _UNREADABLE: Final = "the answer is declared as JSON and cannot be read as JSON"
 class Responses:
     """The judges of one operation's answers, by status (`200`, `4XX`, `default`) and media type."""
 
-    __slots__ = ("_declared", "_judges")
+    __slots__ = ("_declared", "_judges", "can_judge")
 
     def __init__(self, declared: Mapping[str, Mapping[str, Callable[[], Judge]]]) -> None:
         self._declared = {status.upper(): dict(by_type) for status, by_type in declared.items()}
+        self.can_judge = any(self._declared.values())  # False: no answer is declared that could be wrong
         self._judges: dict[tuple[str, str], Judge] = {}
 
     def declared_json(self, status: int, content_type: str) -> bool:
         """Whether a JSON schema is declared to judge this answer by."""
-        return self._find(status, content_type) is not None
+        return self.can_judge and self._find(status, content_type) is not None
 
     def violations(self, status: int, content_type: str, body: bytes) -> tuple[Violation, ...]:
         """Return what is wrong with an answer; nothing where nothing is declared."""
@@ -40,8 +41,7 @@ class Responses:
             value = jiter.from_json(body, allow_inf_nan=False)
         except ValueError:
             return (Violation("", "json", _UNREADABLE),)
-        judge = self._judge(*found)
-        return () if judge.fits(value) else judge.violations(value)
+        return self._judge(*found).violations(value)
 
     def _find(self, status: int, content_type: str) -> tuple[str, str] | None:
         """Return the status and media type as declared: the exact one before a range before the default."""

@@ -83,9 +83,11 @@ class Judge:
         if self._has_alternatives is None:
             self._has_alternatives = has_alternatives(self.schema, defs)
         *sizes, smallest = SIZES
+        if not self._has_alternatives:
+            return Cut(value, *sizes[0])
         for size in sizes:
             cut = Cut(value, *size)
-            if not self._has_alternatives or not is_heavy(self.schema, defs, cut.value):
+            if not is_heavy(self.schema, defs, cut.value):
                 return cut
         return Cut(value, *smallest)
 

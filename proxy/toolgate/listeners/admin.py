@@ -191,8 +191,8 @@ def steps(rows: list[Row]) -> list[dict[str, Json]]:
 
 
 _DECIDED: Final = (
-    "number", "call", "at", "principal", "operation", "effect", "arguments", "reason", "decision", "stage", "code",
-    "detail", "hint", "statements",
+    "number", "call", "at", "principal", "operation", "effect", "method", "path", "arguments", "asked", "reason",
+    "decision", "stage", "code", "detail", "hint", "violations", "statements",
 )  # fmt: skip
 _FINISHED: Final = ("outcome", "status", "code", "detail", "sent", "latency_ms", "bytes")
 

@@ -13,7 +13,7 @@ from toolgate.core.codes import CODES
 from toolgate.core.model import Json, Named, Permit, Recovery, Refusal
 from toolgate.core.strictjson import read
 from toolgate.core.suggest import near
-from toolgate.core.wiretext import Malformed
+from toolgate.core.wiretext import Malformed, pointer
 from toolgate.listeners.answers import Answer, Request
 from toolgate.listeners.calls import Calls
 from toolgate.listeners.health import Health
@@ -24,6 +24,9 @@ from toolgate.listeners.routes import Routes, Visit, invalid
 from toolgate.listeners.tools import FORMATS, Listings
 
 _SAMPLE: Final = 10
+_ECHOED_CHARS: Final = 64
+_AS_JSON: Final = "Send one JSON object with `operation` and `arguments`, as `Content-Type: application/json`."
+_AS_OBJECT: Final = "Send `arguments` as one JSON object: parameters by name, the body under `body`."
 _KEYS: Final = ("operation", "name", "arguments")
 
 
@@ -135,13 +138,13 @@ def asked_by_name(request: Request) -> Named | Refusal:
     """Read `{"operation" | "name", "arguments"}`, strictly."""
     essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if essence != "application/json":
-        return _refusal("arguments.media_type", "the body of a call by name is `application/json`")
+        return _refusal("arguments.media_type", "the body of a call by name is `application/json`", _AS_JSON)
     if "content-encoding" in request.headers:
-        return _refusal("arguments.media_type", "the body of a call by name has no content coding")
+        return _refusal("arguments.media_type", "the body of a call by name has no content coding", _AS_JSON)
     try:
         value, _ = read(request.body)
     except Malformed as error:
-        return _refusal("arguments.malformed", str(error))
+        return _refusal("arguments.malformed", str(error), _AS_JSON)
     return _named(value)
 
 
@@ -151,7 +154,7 @@ def _named(value: Json) -> Named | Refusal:
     unknown = next((key for key in value if key not in _KEYS), None)
     if unknown is not None:
         return invalid(
-            _pointer(unknown),
+            pointer("", unknown[:_ECHOED_CHARS]),
             "unknown",
             "a call by name has `operation` (or `name`) and `arguments`",
             near(unknown, _KEYS, 1),
@@ -161,16 +164,21 @@ def _named(value: Json) -> Named | Refusal:
     key = "operation" if "operation" in value else "name"
     if not isinstance(value[key], str):
         return invalid(f"/{key}", "type", f"`{key}` is text: the operation as `/-/tools` lists it")
-    arguments = value.get("arguments", {})
+    return _with_arguments(value[key], value.get("arguments", {}))
+
+
+def _with_arguments(name: str, arguments: Json) -> Named | Refusal:
+    """The arguments as an object, or as the text of one: some models' APIs hand them over so, and it is read as strictly."""
+    if isinstance(arguments, str):
+        try:
+            arguments, _ = read(arguments.encode())
+        except Malformed as error:
+            return _refusal("arguments.malformed", f"`arguments` is text, and {error}", _AS_OBJECT)
     if not isinstance(arguments, dict):
         return invalid("/arguments", "type", "`arguments` is an object: parameters by name, the body under `body`")
-    return Named(value[key], arguments)
+    return Named(name, arguments)
 
 
-def _pointer(key: str) -> str:
-    return "/" + key[:64].replace("~", "~0").replace("/", "~1")
-
-
-def _refusal(code: str, detail: str) -> Refusal:
+def _refusal(code: str, detail: str, hint: str) -> Refusal:
     row = CODES[code]
-    return Refusal(row, detail, Recovery(row.action, row.hint), stage="arguments")
+    return Refusal(row, detail, Recovery(row.action, hint), stage="arguments")

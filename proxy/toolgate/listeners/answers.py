@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from toolgate.core.model import Header, Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """An HTTP request whose head passed the wire gate and whose body has come whole."""
 
     method: str
@@ -26,8 +25,7 @@ class Request:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(NamedTuple):
     """A complete answer. `head` ends before its empty line; `body` is empty where the answer has none."""
 
     head: bytes

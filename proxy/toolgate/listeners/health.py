@@ -1,6 +1,6 @@
 """Is the gate alive, is it ready, what are its numbers: for the kubelet and Prometheus, on a door of its own.
 
-RULE: GET only, nothing configurable, nothing about the configuration beyond its revision.
+RULE: GET only, nothing configurable; of the configuration only its revision and the first thing wrong with a refused one.
 """
 
 from __future__ import annotations

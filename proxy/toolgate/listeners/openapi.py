@@ -101,7 +101,10 @@ def _schemas() -> dict[str, Json]:
             "properties": {
                 "operation": {"type": "string", "description": "`tool.operationId`"},
                 "name": {"type": "string", "description": "the `name` of `/-/tools`"},
-                "arguments": {"type": "object", "description": "parameters by name, the request body under `body`"},
+                "arguments": {
+                    "type": ["object", "string"],
+                    "description": "parameters by name, the request body under `body`; or the JSON text of that object",
+                },
             },
             "oneOf": [{"required": ["operation"]}, {"required": ["name"]}],
             "additionalProperties": False,

@@ -48,8 +48,9 @@ def render(
         case Completed():
             return reply_answer(outcome, call_id, bodiless=bodiless)
         case Refused(refusal):
-            problem = refusal_json(refusal, call_id, bundle, disclosure)
-            return problem_answer(problem, refusal.code, refusal.recovery, bodiless=bodiless)
+            shown = disclosed(refusal, disclosure)  # SECURITY: the status and the headers too
+            problem = refusal_json(shown, call_id, bundle)
+            return problem_answer(problem, shown.code, shown.recovery, bodiless=bodiless)
         case Failed():
             problem = failure_json(outcome, call_id, bundle)
             return problem_answer(problem, outcome.code, outcome.recovery, bodiless=bodiless)
@@ -57,10 +58,14 @@ def render(
             assert_never(outcome)
 
 
+def disclosed(refusal: Refusal, disclosure: Disclosure) -> Refusal:
+    """What an agent may learn of a refusal."""
+    return _NOTHING_SAID if disclosure == "hide" and refusal.code.code in HIDDEN else refusal
+
+
 def refusal_json(refusal: Refusal, call_id: str, bundle: Bundle, disclosure: Disclosure = "explain") -> dict[str, Json]:
     """A refusal as the problem an agent reads: nothing was sent."""
-    if disclosure == "hide" and refusal.code.code in HIDDEN:
-        refusal = _NOTHING_SAID
+    refusal = disclosed(refusal, disclosure)
     return _problem(
         refusal.code,
         call_id,

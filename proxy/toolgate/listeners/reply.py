@@ -18,6 +18,11 @@ _WITHHELD: Final = frozenset({
     "transfer-encoding", "upgrade", "content-length",
     "set-cookie", "set-cookie2", "server", "via", "alt-svc", "strict-transport-security",
 })  # fmt: skip
+# The most common headers that pass: what is found here needs no other look at its name.
+_COMMON: Final = frozenset({
+    "content-type", "date", "etag", "cache-control", "last-modified", "expires", "vary", "age", "pragma",
+    "x-request-id", "content-language", "content-encoding", "content-disposition", "retry-after", "link",
+})  # fmt: skip
 _LOCATIONS: Final = frozenset({"location", "content-location"})
 _NO_BODY: Final = frozenset({204, 304})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -28,7 +33,7 @@ _PLAIN_REFERENCE: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=@%/?-]+")  # no `
 def reply_answer(completed: Completed, call_id: str, *, bodiless: bool) -> Answer:
     """Render what the upstream answered, whole or as a stream."""
     reply = completed.reply
-    lines = [status_line(reply.status).decode("ascii")]
+    lines: list[str] = []
     length = _passed_headers(lines, reply.headers, completed.operation)
     lines.append(f"Toolgate-Call: {call_id}\r\nToolgate-Source: {completed.source}\r\n")
     body = reply.body
@@ -36,10 +41,14 @@ def reply_answer(completed: Completed, call_id: str, *, bodiless: bool) -> Answe
     if isinstance(body, bytes):
         if reply.status != 204:  # noqa: PLR2004  # RFC 9110 §8.6: a 204 has no Content-Length
             lines.append(f"Content-Length: {_told_length(body, length, empty=empty)}\r\n")
-        return Whole("".join(lines).encode("latin-1"), b"" if empty else body)
+        return Whole(_head(reply.status, lines), b"" if empty else body)
     if length is not None:
         lines.append(f"Content-Length: {length}\r\n")
-    return Streamed("".join(lines).encode("latin-1"), body, length, empty)
+    return Streamed(_head(reply.status, lines), body, length, empty)
+
+
+def _head(status: int, lines: list[str]) -> bytes:
+    return status_line(status) + "".join(lines).encode("latin-1")
 
 
 def _told_length(body: bytes, told: int | None, *, empty: bool) -> int:
@@ -51,22 +60,25 @@ def _passed_headers(lines: list[str], headers: tuple[Header, ...], operation: Op
     length: int | None = None
     nominated = _nominated(headers)
     for name, value in headers:
-        low = name.lower()
-        if low in _WITHHELD:
-            if low == "content-length" and value.isdigit() and value.isascii():
-                length = int(value)
-            continue
-        if low.startswith("toolgate-") or low in nominated:
-            continue
-        if low in _LOCATIONS:
-            rewritten = gate_location(value, operation)
-            if rewritten is not None:
-                lines.append(f"{name}: {rewritten}\r\n")
-            continue
-        # SECURITY: a name or value that could end its line is not passed on, wherever it came from.
-        if _TOKEN.fullmatch(name) and (value.isprintable() or _is_one_line(value)):
+        if name in _COMMON and name not in nominated and value.isprintable():
             lines.append(f"{name}: {value}\r\n")
+        elif name.lower() == "content-length":
+            length = int(value) if value.isdigit() and value.isascii() else length
+        else:
+            lines.append(_other_line(name, value, nominated, operation))
     return length
+
+
+def _other_line(name: str, value: str, nominated: frozenset[str], operation: Operation | None) -> str:
+    """The line of a less common header; nothing where it does not pass."""
+    low = name.lower()
+    if low in _WITHHELD or low.startswith("toolgate-") or low in nominated:
+        return ""
+    shown = gate_location(value, operation) if low in _LOCATIONS else value
+    # SECURITY: a name or value that could end its line is not passed on, wherever it came from.
+    if shown is None or not _TOKEN.fullmatch(name) or not (shown.isprintable() or _is_one_line(shown)):
+        return ""
+    return f"{name}: {shown}\r\n"
 
 
 def _is_one_line(value: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from aiohttp.http_exceptions import (
@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import (
 
 from toolgate.core.codes import CODES
 from toolgate.core.model import Recovery, Refusal
+from toolgate.core.suggest import near
 
 if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
@@ -41,7 +42,9 @@ _STAGE: Final = "wire"
 _MAX_LENGTH_DIGITS: Final = 18
 _RETRY_AFTER_S: Final = {"gateway.overloaded": 1.0, "gateway.draining": 1.0}
 _LATER: Final = frozenset({"toolgate-run", "toolgate-plan", "toolgate-step"})
-_KNOWN: Final = _LATER | {"toolgate-reason", "toolgate-token"}
+_OURS: Final = "toolgate-"
+_MEANT: Final = ("reason", "token")
+_KNOWN: Final = _LATER | {f"{_OURS}{name}" for name in _MEANT}
 # RFC 9110 §7.6.1, §10.1.1, and what frames or routes the message: ours on both sides, so no one behind the gate sees it.
 _FRAMING: Final = frozenset({
     "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
@@ -105,8 +108,7 @@ class Block:
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A request line and header block that passed."""
 
     method: str
@@ -267,7 +269,7 @@ def _host_fault(headers: Mapping[str, str], rules: Rules) -> Refusal | None:
     known = _ANY_HOST.fullmatch(host) is not None if rules.hosts is None else host.lower() in rules.hosts
     if known:
         return None
-    return refuse("request.host", "the Host header names no host this listener answers for")
+    return refuse("request.host", "the Host header names no host this listener answers for (`listen.hosts`)")
 
 
 def missing_host() -> Refusal:
@@ -307,17 +309,24 @@ def _page_fault(headers: Mapping[str, str], rules: Rules) -> Refusal | None:
 def _own_fault(headers: Mapping[str, str]) -> Refusal | None:
     """Our own headers: known ones only. `toolgate-` is reserved, so that a misspelt one is not silently without effect."""
     for name in headers:
-        if not name.startswith("toolgate-"):
+        if not name.startswith(_OURS):
             continue
         if name not in _KNOWN:
-            return refuse("request.header", f"the header `{name}` is reserved and not known to this gate")
+            return refuse("request.header", f"the header `{name}` is reserved and not known to this gate", _meant(name))
         if name in _LATER:
             return refuse(
                 "request.header", f"the header `{name}` has no meaning here: this version starts no runs or plans"
             )
     if len(headers.get("toolgate-reason", "")) > MAX_REASON_CHARS:
-        return refuse("request.header", f"the header `toolgate-reason` is longer than {MAX_REASON_CHARS} characters")
+        detail = f"the header `toolgate-reason` is longer than {MAX_REASON_CHARS} characters"
+        return refuse("request.header", detail, "Shorten the reason.")
     return None
+
+
+def _meant(name: str) -> str | None:
+    """The hint for a misspelt header of ours; None, which is the code's own, where nothing is near."""
+    nearest = near(name.removeprefix(_OURS), _MEANT, 1)
+    return f"Write `{_OURS}{nearest[0]}`, or remove the header." if nearest else None
 
 
 def parser_fault(error: HttpProcessingError) -> Refusal:

@@ -42,6 +42,7 @@ class Client:
         self._resolver = resolver
         self._environ = os.environ if environ is None else environ
         self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._origins: dict[Target, _Origin] = {}
         self._known: dict[int, tuple[Target, _Origin]] = {}  # by identity: hashing a target costs more than finding it
 
@@ -51,7 +52,10 @@ class Client:
         origin = self._origin(operation.target)
         prepared = origin.credentials.current()
         blocks = render(request, origin.target.base_path, prepared.added, self._agent)
-        now, limits = asyncio.get_running_loop().time(), operation.limits
+        loop = self._loop
+        if loop is None:  # asked once: in CPython 3.11 it is a system call (getpid)
+            loop = self._loop = asyncio.get_running_loop()
+        now, limits = loop.time(), operation.limits
         deadline, fresh = now + limits.timeout_s, operation.effect != "read"
         connection = origin.pool.ready(now, fresh=fresh) or await origin.pool.obtain(deadline, fresh=fresh)
         exchange = Exchange(connection, request.method, limits.timeout_s, limits.idle_timeout_s)

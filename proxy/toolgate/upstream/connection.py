@@ -80,7 +80,7 @@ class Exchange:
             waiter.set_result(None)
 
     async def _woken(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._connection.new_waiter()
         await self._waiter
 
 
@@ -118,6 +118,13 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open and silent now. Asks the kernel too: the loop may not have seen a close yet."""
         return self._transport is not None and not self._transport.is_closing() and not self._readable.poll(0)
+
+    @property
+    def age_s(self) -> float:
+        return self._loop.time() - self.born
+
+    def new_waiter(self) -> asyncio.Future[None]:
+        return self._loop.create_future()
 
     def rest(self, idle_s: float) -> None:
         """Stay open, unused, for at most `idle_s`."""

@@ -107,8 +107,7 @@ class Pool:
                 self._wake()
 
     def _freed(self, connection: Connection) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._closed or now - connection.born > self._pooling.max_age_s:
+        if self._closed or connection.age_s > self._pooling.max_age_s:
             connection.discard()
             return
         connection.rest(self._pooling.idle_s)
