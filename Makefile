@@ -76,6 +76,7 @@ $(VENV)/.made:
 	@"$(PYTHON)" -c '$(NEWER)' || { echo "make: Toolgate needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)" >&2; exit 1; }
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@touch $@
+	@echo "make: made $(VENV); installing what it needs, once; this takes a minute" >&2
 
 # --no-deps: the lock is whole, so nothing is resolved; a wheel whose digest differs is refused.
 $(VENV)/.product: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made

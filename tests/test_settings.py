@@ -174,6 +174,32 @@ def test_a_slip_in_a_variable_is_an_error_and_a_strangers_is_not(tmp_path: Path)
     )
 
 
+def test_a_home_nobody_has_is_a_problem(tmp_path: Path) -> None:
+    """`~name` is looked up at load; a name that is no user's is not a defect of ours."""
+    (problem,) = problems(tmp_path, "environment: prod\ntoolspecs: ~nosuchuser/specs\n")
+    assert problem == (
+        "toolgate.yaml:2: settings.invalid: `toolspecs` begins with `~` and a user this host does not know; write the whole path"
+    )
+
+
+def test_an_age_has_its_unit(tmp_path: Path) -> None:
+    """`age: 30` could mean days; read as seconds it would prune nearly the whole journal."""
+    for age in ("30", "0", "30w"):
+        with pytest.raises(BundleError) as caught:
+            loaded(tmp_path, TOOLGATE_ENVIRONMENT="prod", TOOLGATE_JOURNAL__KEEP__AGE=age)
+        assert [each.message for each in caught.value.problems] == [
+            "`journal.keep.age` must be a time such as `30d`, `12h` or `900s`"
+        ]
+
+
+@pytest.mark.parametrize("age", ["30d", "36h", "90m", "61s"])
+def test_an_age_is_shown_as_one_writes_it(tmp_path: Path, age: str) -> None:
+    """What `settings` prints can be written into the file."""
+    settings = loaded(tmp_path, TOOLGATE_ENVIRONMENT="prod", TOOLGATE_JOURNAL__KEEP__AGE=age).settings
+    key = keys()["journal.keep.age"]
+    assert key.shown(key.value(settings)) == age
+
+
 def test_variables_say_lists_numbers_and_truth_values(tmp_path: Path) -> None:
     """Text stays text, also where it looks like a number."""
     settings = loaded(

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -24,13 +23,12 @@ import uvloop
 from toolgate import ledger as ledgers
 from toolgate.auth import Anonymous
 from toolgate.core.bundle import Bundle, BundleError, Problem
-from toolgate.core.catalog import Secret
 from toolgate.core.ids import Ulids
 from toolgate.core.mask import Masked, mask, mask_key, patterns
 from toolgate.core.model import Event, Json, Principal
 from toolgate.exchange import Mask, World
 from toolgate.gateway import Gateway
-from toolgate.keys import mask_secret
+from toolgate.keys import mask_secret, secret_text
 from toolgate.ledger.stdout import LineStream
 from toolgate.listeners.admin import AdminApi
 from toolgate.listeners.agent import AgentApi
@@ -40,12 +38,13 @@ from toolgate.listeners.http import AgentFront
 from toolgate.listeners.refusals import Refusals, Sampled
 from toolgate.listeners.server import Bounds, Listener, Tls, tls_context
 from toolgate.listeners.wire import Rules
-from toolgate.load.bundle import Sources, load
+from toolgate.load.bundle import load
 from toolgate.log import Log, open_log
 from toolgate.metrics import CONTENT_TYPE, Metrics
 from toolgate.ports import LedgerError
 from toolgate.reload import Reloader, watch
 from toolgate.settings import Address, Settings, Tcp, Unix
+from toolgate.settings.sources import sources_of
 from toolgate.tasks import Tasks
 from toolgate.upstream import Client
 
@@ -68,6 +67,7 @@ def serve(settings: Settings, started: Started | None = None) -> None:
     Raises BundleError with every problem of the configuration, and LedgerError when the journal cannot be used.
     """
     os.umask(0o077)
+    gc.set_threshold(*_GC_THRESHOLDS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SECURITY: a core dump would hold every credential
     app = App(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -93,7 +93,7 @@ class App:
         self.settings = settings
         self.addresses: dict[str, str] = {}
         self._log = log or open_log(settings.log.level, settings.log.format)
-        self._sources = Sources(settings.toolspecs, settings.policies, settings.environment, settings.environments)
+        self._sources = sources_of(settings)
         self._ids = Ulids(_now_ms, os.urandom)
         self._metrics = Metrics(self._log)
         self._read_at_ns = time.time_ns()  # what changed since then is not in the bundle
@@ -124,6 +124,7 @@ class App:
             self._tasks.spawn(watch(folders, reloader.ask, since_ns=self._read_at_ns), "watch")
             _settle_memory()
             started(self)
+            self._warn_of_missing_credentials()
             await stop.wait()
             await self._drain(doors)
         finally:
@@ -138,13 +139,16 @@ class App:
             except BundleError as error:
                 self._refuse_bundle(error)
                 raise
-            self._last_error = None
+            was_refused, self._last_error = self._last_error is not None, None
             self._metrics.reloaded("loaded")
             if bundle.revision == before:
+                if was_refused:  # whoever read `bundle_refused` learns that it is over
+                    self._log.info("bundle_unchanged", revision=before)
                 return
             self.gateway.swap(bundle)
             self._metrics.serving(bundle.revision, bundle.environment, installed_version())
             self._log.info("bundle_reloaded", revision=bundle.revision, previous=before)
+            self._warn_of_missing_credentials()
             _settle_memory()
             await self._ledger.append(self._bundle_loaded(before))
 
@@ -162,6 +166,13 @@ class App:
         self._metrics.reloaded("refused")
         problems = [str(problem) for problem in error.problems]
         self._log.error("bundle_refused", serving=self.gateway.bundle.revision, problems=problems)
+
+    def _warn_of_missing_credentials(self) -> None:
+        """A credential that cannot be read yet stops its tool's calls and nothing else, so it is told, not refused."""
+        for name, tool in self.gateway.bundle.tools.items():
+            why = self._upstream.not_ready(tool.target) if tool.target else None
+            if why is not None:
+                self._log.warning("credential_not_ready", tool=name, why=why)
 
     async def _drain(self, doors: _Doors) -> None:
         """Readiness first, then the agents' door; operators and probes see it through."""
@@ -262,6 +273,11 @@ class App:
         metrics.gauge("toolgate_in_flight", "Calls worked on now.", lambda: self._places.taken)
         metrics.gauge("toolgate_waiting", "Calls waiting for their turn.", lambda: self._places.waiting)
         metrics.gauge("toolgate_ready", "1 while calls are taken.", lambda: float(self.health.reason() is None))
+        metrics.gauge(
+            "toolgate_bundle_stale",
+            "1 while the files hold a bundle that was refused and the last good one serves.",
+            lambda: float(self._last_error is not None),
+        )
         metrics.gauge("toolgate_journal_queue", "Events waiting to be written.", lambda: ledger.depth)
         metrics.counter("toolgate_journal_events", "Events written to the journal.", lambda: ledger.written)
 
@@ -281,21 +297,13 @@ def _open_ledger(settings: Settings) -> ledgers.QueuedLedger:
 def _masker(settings: Settings) -> Mask:
     """Masking with this process's key; an operation's pointers are split at their first use."""
     given = settings.keys.mask
-    key = mask_key(mask_secret(_secret_text(given) if given else None, ledgers.file_of(settings.ledger)))
+    key = mask_key(mask_secret(secret_text(given) if given else None, ledgers.file_of(settings.ledger)))
     split = cache(patterns)
 
     def masked(arguments: Mapping[str, Json], pointers: tuple[str, ...]) -> Masked:
         return mask(arguments, split(pointers), key, os.urandom) if pointers else Masked(arguments, None)
 
     return masked
-
-
-def _secret_text(secret: Secret) -> str:
-    try:
-        return Path(secret.name).read_text() if secret.source == "file" else os.environ[secret.name]
-    except (OSError, UnicodeDecodeError, KeyError) as error:
-        message = f"`keys.mask`: `${{{secret.source}:{secret.name}}}` cannot be read"
-        raise BundleError([Problem("settings", 0, "keys.unreadable", message)]) from error
 
 
 async def _listen(name: str, listener: Listener, address: Address, context: ssl.SSLContext | None) -> str:
@@ -307,8 +315,11 @@ async def _listen(name: str, listener: Listener, address: Address, context: ssl.
             case Tcp(host, port):
                 return str(Tcp(host, await listener.listen(host, port, context)))
     except OSError as error:
-        setting = f"`listen.{name}` ({address}) cannot be opened: {(error.strerror or str(error)).lower()}"
-        move = f"choose another with `listen.{name}` or TOOLGATE_LISTEN__{name.upper()}"
+        why = (
+            os.strerror(error.errno).lower() if error.errno else str(error).lower()
+        )  # the loop's own text repeats the address
+        setting = f"`listen.{name}` ({address}) cannot be opened: {why}"
+        move = f"choose another with `listen.{name}`, `--listen-{name}` or TOOLGATE_LISTEN__{name.upper()}"
         raise BundleError([Problem("settings", 0, "listen.unavailable", f"{setting}; {move}")]) from error
 
 
@@ -325,7 +336,6 @@ def _settle_memory() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _now_ms() -> int:

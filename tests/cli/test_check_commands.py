@@ -99,7 +99,7 @@ def test_explain_says_stage_by_stage_why(toolgate: Toolgate, project: Path) -> N
     permitted = toolgate("explain", "shop.getOrder", "--args", '{"id": 7}')
     assert (permitted.exit_code, permitted.output.splitlines()[-1]) == (
         0,
-        "permitted: shop.getOrder would be sent as GET /orders/7",
+        "permitted: shop.getOrder would be sent as GET https://shop.example:443/v1/orders/7",
     )
     assert toolgate("explain", "-X", "GET", "/shop/orders/7").output == permitted.output
     invalid = toolgate("explain", "shop.getOrder", "--args", '{"id": "seven", "idd": 1}')
@@ -276,8 +276,8 @@ def test_serve_names_the_setting_of_a_taken_port(project: Path) -> None:
             _, error = process.communicate(timeout=20)
 
     assert process.returncode == 2
-    assert f"`listen.agent` (127.0.0.1:{port})" in error
-    assert "TOOLGATE_LISTEN__AGENT" in error
+    assert f"`listen.agent` (127.0.0.1:{port}) cannot be opened: address already in use; choose another" in error
+    assert "with `listen.agent`, `--listen-agent` or TOOLGATE_LISTEN__AGENT" in error
     assert "Traceback" not in error
 
 
@@ -315,10 +315,38 @@ def test_serve_reloads_on_change_and_on_sighup_and_keeps_the_last_good(project: 
         reloaded = until(process, "bundle_reloaded")
         spec.write_text("tool: [")
         again = until(process, "bundle_refused")
+        spec.write_text(good.replace("# - createOrder", "- createOrder"))
+        over = until(process, "bundle_unchanged")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
 
     assert refused["serving"] == reloaded["previous"] == first
     assert "did you mean `getOrder`" in str(refused["problems"])
-    assert again["serving"] == reloaded["revision"]
+    assert again["serving"] == reloaded["revision"] == over["revision"]
     assert process.returncode == 0
+
+
+def test_serve_warns_of_a_credential_it_cannot_read_yet(project: Path) -> None:
+    """The gate starts, so that a secret may come later; the operator need not wait for the first refused call to learn."""
+    spec = project / "toolspecs/shop/tool.yaml"
+    credential = '    credentials: {header: X-Key, value: "${file:key}"}\n    allow:'
+    spec.write_text(spec.read_text().replace("    allow:", credential))
+    ports = ("--listen-agent", "127.0.0.1:0", "--listen-admin", "off", "--listen-health", "off")
+    with serving(project, *ports) as process:
+        told = until(process, "credential_not_ready")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+    assert (told["level"], told["tool"]) == ("warning", "shop")
+    assert str(told["why"]).endswith("toolspecs/shop/key}` cannot be read: no such file or directory")
+
+
+def test_an_environment_without_a_tool_is_a_warning(toolgate: Toolgate, project: Path) -> None:
+    """It loads, and every call would be refused: `check` and `serve` say so, and how to change it."""
+    file = project / "toolgate.yaml"
+    file.write_text(file.read_text().replace("environments: [dev]", "environments: [dev, prod]"))
+    for words in (("check",), ("serve", "--check")):
+        here, there = toolgate(*words), toolgate(*words, "--environment", "prod")
+        assert (here.exit_code, here.stderr) == (0, "")
+        assert there.exit_code == 0
+        assert there.stderr.startswith("warning: no tool has an entry for `prod`, so every call would be refused; add")

@@ -246,3 +246,13 @@ def test_a_document_that_is_too_large_is_refused(folder: Path) -> None:
         file.truncate(source.MAX_BYTES + 1)
     with pytest.raises(BundleError, match="is larger than 64 MiB"):
         source.read_source("huge.json")
+
+
+def test_a_document_that_cannot_be_read_is_named_as_it_was_given(toolgate: Toolgate, folder: Path) -> None:
+    """Not by the name it would have been written under."""
+    (folder / "notes.txt").write_text("a: 1\n---\nb: 2\n")
+    shown = toolgate("init", "--openapi", "notes.txt", "--tool", "shop")
+
+    assert shown.exit_code == 2
+    assert "notes.txt: document.syntax: is not YAML" in shown.stderr
+    assert not (folder / "toolspecs").exists()

@@ -18,7 +18,10 @@ import pytest
 from click.testing import Result
 
 from toolgate import ledger as ledgers
+from toolgate.cli.telling import asked
+from toolgate.core.mask import mask, mask_key, patterns
 from toolgate.core.model import Event
+from toolgate.keys import mask_file, mask_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW_MS = 1_795_365_757_000
@@ -162,7 +165,18 @@ def test_a_run_or_call_that_is_not_there_is_a_no(toolgate: Toolgate, journal: Pa
 
     assert journal.is_file()
     assert (run.exit_code, run.stderr) == (1, "toolgate: the journal has no calls of the run `run_x`\n")
-    assert (call.exit_code, call.stderr) == (1, "toolgate: the journal has no call `C9`\n")
+    assert call.exit_code == 1
+    assert call.stderr.startswith("toolgate: the journal has no call `C9`; what is refused before it is a call ")
+
+
+def test_a_filter_that_nothing_passes_says_so(toolgate: Toolgate, journal: Path) -> None:
+    """On standard error, with the code that was meant."""
+    shown = toolgate("journal", "list", "--code", "tool.dissallowed")
+
+    assert journal.is_file()
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert shown.stderr == "no event matches; there is no code `tool.dissallowed`, did you mean `tool.disallowed`?\n"
+    assert toolgate("journal", "list", "--run", "run_x").stderr == "no event matches\n"
 
 
 def test_events_are_filtered_and_printed_as_they_were_written(toolgate: Toolgate, journal: Path) -> None:
@@ -238,3 +252,65 @@ def test_follow_prints_what_comes_until_it_is_stopped(journal: Path, folder: Pat
 
     assert seen == ["WriterStarted", "Decided", "WriterStopped"]
     assert (process.returncode, error) == (0, b"")
+
+
+@pytest.fixture
+def sealed(folder: Path) -> Path:
+    """A journal with one call whose token is masked, and the key beside it."""
+    path = folder / "ledger.db"
+    key = mask_key(mask_secret(None, path))
+    found = mask({"body": {"cluster": "eu-1", "token": "hunter2"}}, patterns(["/body/token"]), key, os.urandom)
+    event = {**QUERIED, "arguments": found.arguments, "sealed": found.sealed}
+    asyncio.run(written(path, ("Decided", event, "C1")))
+    (folder / "toolgate.yaml").write_text("environment: prod\nledger: sqlite:ledger.db\n")
+    return path
+
+
+@pytest.mark.usefixtures("sealed")
+@pytest.mark.parametrize("which", [(), ("--file", "ledger.db")], ids=["by the settings", "by its file"])
+def test_masked_values_are_shown_with_the_key_only_when_asked_for(toolgate: Toolgate, which: tuple[str, ...]) -> None:
+    """`journal show` keeps what is masked masked; `--unmask` puts it back with the key beside the journal."""
+    plain = toolgate("journal", "show", "C1", *which)
+    opened = toolgate("journal", "show", "C1", "--unmask", *which)
+    as_json = toolgate("journal", "show", "C1", "--unmask", "--json", *which)
+
+    assert "hunter2" not in plain.output
+    assert 'queryCluster(cluster="eu-1", token="hunter2")' in opened.output
+    assert json.loads(as_json.output)["arguments"] == {"body": {"cluster": "eu-1", "token": "hunter2"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [(None, "there is no key file"), ("00" * 32, "cannot be opened with this `keys.mask`")],
+    ids=["no key", "another key"],
+)
+def test_without_its_key_a_masked_value_stays_masked(
+    toolgate: Toolgate, sealed: Path, key: str | None, said: str
+) -> None:
+    """No key is made for reading, and another one opens nothing: exit 3 with a sentence."""
+    file = mask_file(sealed)
+    file.unlink()
+    if key is not None:
+        file.write_text(key)
+        file.chmod(0o600)
+
+    shown = toolgate("journal", "show", "C1", "--unmask")
+
+    assert shown.exit_code == 3
+    assert said in shown.output
+    assert file.exists() == (key is not None)
+
+
+@pytest.mark.parametrize(
+    ("decided", "expected"),
+    [
+        ({"asked": {"operation": "a.b", "arguments": {"$masked": "00ff"}}}, "b([masked])"),
+        ({"arguments": {"body": {"$masked": "00ff"}}}, "b(body=[masked])"),
+        ({"arguments": {"id": "x", "body": {"id": "y"}}}, 'b(id="x", body={"id": "y"})'),
+        ({"method": "GET", "path": {"$masked": "00ff"}}, "b(GET [masked])"),
+        ({"method": "GET", "path": "/a/x"}, "b(GET /a/x)"),
+    ],
+)
+def test_what_was_asked_is_told_as_it_was(decided: dict[str, Any], expected: str) -> None:
+    """What is masked is said to be, no digest stands in as an argument, and no field of the body hides a parameter."""
+    assert asked({"operation": "a.b", **decided}) == expected

@@ -145,3 +145,12 @@ def test_a_closed_pipe_is_no_error(folder: Path) -> None:
     )
 
     assert (shown.returncode, shown.stderr) == (0, b"")
+
+
+def test_the_version_is_also_an_option() -> None:
+    """What people type first."""
+    shown = CliRunner().invoke(main, ["--version"], prog_name="toolgate")
+
+    assert shown.exit_code == 0
+    assert CliRunner().invoke(main, ["version"], prog_name="toolgate").output.startswith(shown.output.rstrip())
+    assert shown.output.startswith("toolgate ")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.e2e.world import ROOT, free_port
@@ -30,6 +31,14 @@ def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def _until(last: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines to the last one expected, or all there are when the process ends before it."""
+    for line in lines:
+        yield line
+        if line == last:
+            return
 
 
 def test_once_plays_the_morning_and_ends_with_0() -> None:
@@ -67,7 +76,7 @@ def test_a_taken_port_is_named_with_what_moves_it() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = _demo("--once", *_ports(), f"--listen-agent={address}")
     assert done.returncode == 3
-    assert f"{address} is taken; move it with `--listen-agent` or `listen.agent` in toolgate.yaml" in done.stderr
+    assert f"{address} is taken; move it with `--listen-agent` or `listen.agent` in toolgate.yaml\n" in done.stderr
 
 
 def test_it_stays_until_ctrl_c_and_ends_with_0() -> None:
@@ -78,7 +87,7 @@ def test_it_stays_until_ctrl_c_and_ends_with_0() -> None:
     health = ports[2].removeprefix("--listen-health=")
     with subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=pipe, stderr=pipe, text=True) as demo:
         assert demo.stdout
-        said = list(iter(demo.stdout.readline, f"  curl -s http://{health}/metrics\n"))
+        said = list(_until(f"  curl -s http://{health}/metrics\n", demo.stdout))
         assert any("It stays until Ctrl-C" in line for line in said)
         demo.send_signal(signal.SIGINT)
         assert demo.wait(timeout=20) == 0, demo.stderr.read() if demo.stderr else ""

@@ -55,11 +55,28 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _print_version(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if not value or ctx.resilient_parsing:
+        return
+    from toolgate.cli.version import installed  # noqa: PLC0415 - reads the distribution's metadata; other commands do without
+
+    click.echo(f"toolgate {installed()}")
+    ctx.exit()
+
+
 @click.group(
     "toolgate",
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 could not do it, 70 a defect of toolgate.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
 )
 @click.pass_context
 def main(ctx: click.Context) -> None:

@@ -16,8 +16,9 @@ from toolgate.cli import console
 from toolgate.cli.command import CONFIGURATION, Command
 from toolgate.cli.console import counted
 from toolgate.cli.options import load_settings, settings_options
-from toolgate.cli.project import sources_of
+from toolgate.cli.project import without_tools
 from toolgate.core.bundle import BundleError, Problem
+from toolgate.settings.sources import sources_of
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Note
@@ -79,7 +80,9 @@ def _checked(
     from toolgate.load.report import check  # noqa: PLC0415 - the loader; `--help` does without
 
     loaded = load_settings(config, assignments, environment=environment)
-    return check(sources_of(loaded.settings)), loaded.warnings
+    report = check(sources_of(loaded.settings))
+    served = any(view.environment == report.environment for view in report.views)
+    return report, loaded.warnings if served else (*loaded.warnings, without_tools(report.environment))
 
 
 def _check_document(path: Path, most: int | None) -> None:

@@ -80,11 +80,11 @@ def _refuse_taken_ports(example: Example, settings: Settings) -> None:
 
     listen = settings.listen
     wanted = [
-        (f"--listen-{name}` or `listen.{name}` in toolgate.yaml", _tcp(name, address))
+        (f"`--listen-{name}` or `listen.{name}` in toolgate.yaml", _tcp(name, address))
         for name, address in (("agent", listen.agent), ("admin", listen.admin), ("health", listen.health))
     ]
-    wanted.append(("--upstream-port", ("127.0.0.1", example.upstream_port)))
-    found = [f"{host}:{port} is taken; move it with `{mover}`" for mover, (host, port) in wanted if taken(host, port)]
+    wanted.append(("`--upstream-port`", ("127.0.0.1", example.upstream_port)))
+    found = [f"{host}:{port} is taken; move it with {mover}" for mover, (host, port) in wanted if taken(host, port)]
     if found:
         _could_not("\n".join(found))
 

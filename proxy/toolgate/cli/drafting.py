@@ -27,7 +27,7 @@ from toolgate.load.upstream_url import parse_upstream
 def make_draft(source: Source, *, tool: str, upstream: str | None, environments: tuple[str, ...]) -> Draft:
     """Read the document and guess. Raises BundleError with every problem of the document."""
     name = Path(source.name).name if source.beside else f"openapi{source.suffix}"
-    document = _read_document(source, name)
+    document = _read_document(source, name if source.url else Path(source.name).name)  # problems name the file as given
     listed = operations_of(document).declared
     if not listed:
         message = "declares no operations; there is nothing to call"

@@ -140,7 +140,8 @@ def _show(explanation: Explanation, bundle: Bundle) -> None:
         console.say(f"  {stage.stage:<12} {console.paint(stage.result, _STYLES.get(stage.result, 'dim'))}{said}")
     match decision:
         case Permit(valid=valid):
-            sent = f"{valid.request.method} {valid.request.target}"
+            target = valid.operation.target
+            sent = f"{valid.request.method} {target.url if target else ''}{valid.request.target}"
             console.say(
                 f"{console.paint('permitted', 'green')}: {valid.operation.key} would be sent as {console.printable(sent)}"
             )

@@ -16,8 +16,8 @@ import click
 
 from toolgate.cli import console
 from toolgate.cli.command import COULD_NOT, Command
-from toolgate.cli.project import shortest
 from toolgate.core.bundle import BundleError, Problem
+from toolgate.settings.sources import shortest
 
 if TYPE_CHECKING:
     from toolgate.cli.scaffold import Draft

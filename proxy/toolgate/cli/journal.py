@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from toolgate.cli import console
 from toolgate.cli.command import NO, Command
-from toolgate.cli.reading import Moment, journal_options, open_journal
+from toolgate.cli.reading import Moment, journal_options, open_journal, open_mask_key
 from toolgate.cli.telling import event_line, fields
+from toolgate.core.suggest import near
+from toolgate.ports import LedgerError
 
 if TYPE_CHECKING:
     from toolgate.core.journal import Head, Row
+    from toolgate.core.mask import MaskKey
 
 _POLL_S = 0.2
 
@@ -33,7 +37,11 @@ _LIST = (
     "toolgate journal list --decision refuse --since 1h",
     "toolgate journal list --operation metrics.removeMetric --json",
 )
-_SHOW = ("toolgate journal show 01KDMB4Y8M4Z2T9GJ6Q0V7R3XA", "toolgate journal show 01KDMB4Y8M4Z2T9GJ6Q0V7R3XA --json")
+_SHOW = (
+    "toolgate journal show 01KDMB4Y8M4Z2T9GJ6Q0V7R3XA",
+    "toolgate journal show 01KDMB4Y8M4Z2T9GJ6Q0V7R3XA --json",
+    "toolgate journal show 01KDMB4Y8M4Z2T9GJ6Q0V7R3XA --unmask",
+)
 _FOLLOW = ("toolgate journal follow", "toolgate journal follow --last 0 --json | jq .code")
 _VERIFY = ("toolgate journal verify", "toolgate journal verify --file backup/ledger.db --head w_01KDMB…:812:9f2c…")
 
@@ -60,21 +68,45 @@ def list_events(
     from toolgate.core.journal import Filter  # noqa: PLC0415 - `--help` does without
 
     journal = open_journal(file=file, config=config, environment=environment, assignments=assignments)
-    _print(journal.events(Filter(**wanted)))
+    rows = journal.events(Filter(**wanted))
+    _print(rows)
+    if not rows:
+        console.note(f"no event matches{_near_code(wanted['code'])}")
+
+
+def _near_code(code: str | None) -> str:
+    """What a code that no version of ours has was probably meant to be."""
+    from toolgate.core.codes import CODES  # noqa: PLC0415 - `--help` does without
+
+    nearest = near(code, CODES, 1) if code is not None and code not in CODES else ()
+    return f"; there is no code `{code}`, did you mean `{nearest[0]}`?" if nearest else ""
 
 
 @command.command("show", cls=Command, examples=_SHOW)
 @journal_options
+@click.option("--unmask", is_flag=True, help="Put masked values back, with the key of `keys.mask`.")
 @click.argument("call")
-def show(
-    call: str, file: str | None, config: str | None, environment: str | None, assignments: tuple[str, ...]
-) -> None:
+def show(call: str, *, unmask: bool, **which: Any) -> None:
     """Show everything about one call. CALL is the id in `Toolgate-Call` and in a problem's `call`."""
-    journal = open_journal(file=file, config=config, environment=environment, assignments=assignments)
+    journal = open_journal(**which)
     rows = journal.call(call.removeprefix("urn:toolgate:call:"))
     if not rows:
-        console.failure(f"the journal has no call `{call}`")
+        console.failure(
+            f"the journal has no call `{call}`; what is refused before it is a call (on the wire, by its token, on the gate's "
+            "own paths) is in the log on standard error"
+        )
         raise click.exceptions.Exit(NO)
+    if not unmask:
+        _show(rows)
+        return
+    key = open_mask_key(**which)
+    try:
+        _show([_unmasked(row, key) for row in rows])
+    except ValueError as error:
+        raise LedgerError(f"{error}; name the right one with `--set keys.mask='${{file:PATH}}'`") from error
+
+
+def _show(rows: Sequence[Row]) -> None:
     if console.wants_json():
         _print(rows)
         return
@@ -82,6 +114,14 @@ def show(
         console.say(event_line(row.event), style=None)
         for name, value in fields(row.event):
             console.say(f"  {name:<12} {value}")
+
+
+def _unmasked(row: Row, key: MaskKey) -> Row:
+    from toolgate.core.events import unsealed  # noqa: PLC0415 - `--help` does without
+    from toolgate.core.journal import total  # noqa: PLC0415 - as above
+
+    event = unsealed(row.event, key)
+    return replace(row, event=event, line=total(event))
 
 
 @command.command("follow", cls=Command, examples=_FOLLOW)

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from toolgate.settings.sources import sources_of
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Bundle
-    from toolgate.load.bundle import Sources
     from toolgate.settings import Settings
-
-
-def sources_of(settings: Settings) -> Sources:
-    """What the settings say a bundle is read from, with paths as one would type them here."""
-    from toolgate.load.bundle import Sources  # noqa: PLC0415 - the loader; `--help` does without
-
-    return Sources(
-        toolspecs=shortest(settings.toolspecs),
-        policies=shortest(settings.policies),
-        environment=settings.environment,
-        environments=settings.environments,
-    )
 
 
 def load_project(settings: Settings) -> Bundle:
@@ -30,7 +18,9 @@ def load_project(settings: Settings) -> Bundle:
     return load(sources_of(settings))
 
 
-def shortest(path: Path) -> Path:
-    """A path as one would type it here: problems name files by it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+def without_tools(environment: str) -> str:
+    """The warning for an environment that no tool has an entry for."""
+    return (
+        f"no tool has an entry for `{environment}`, so every call would be refused; add `{environment}:` under "
+        "`environments:` of a tool.yaml, or choose another with `environment:` or `--environment`"
+    )

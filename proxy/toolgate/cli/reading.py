@@ -18,7 +18,9 @@ from toolgate.cli.options import load_settings, settings_options
 from toolgate.ports import LedgerError
 
 if TYPE_CHECKING:
+    from toolgate.core.mask import MaskKey
     from toolgate.ports import Journal
+    from toolgate.settings import Settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _AGO: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
@@ -35,15 +37,38 @@ def open_journal(
     *, file: str | None, config: str | None, environment: str | None, assignments: tuple[str, ...]
 ) -> Journal:
     """Open the journal that the options, or else the settings, name."""
-    from toolgate.ledger import FileJournal, file_of  # noqa: PLC0415 - SQLite; `--help` does without
+    from toolgate.ledger import FileJournal  # noqa: PLC0415 - SQLite; `--help` does without
 
-    path = Path(file) if file else file_of(load_settings(config, assignments, environment=environment).settings.ledger)
+    if file:
+        return FileJournal(Path(file))
+    return FileJournal(_journal_file(load_settings(config, assignments, environment=environment).settings))
+
+
+def open_mask_key(
+    *, file: str | None, config: str | None, environment: str | None, assignments: tuple[str, ...]
+) -> MaskKey:
+    """The key the journal's masked values are sealed with: of the settings, else of the file beside the journal."""
+    from toolgate.core.mask import mask_key  # noqa: PLC0415 - `--help` does without
+    from toolgate.keys import kept_mask_secret, secret_text  # noqa: PLC0415 - as above
+
+    if file and not (config or assignments):  # a copy of a journal, read where there are no settings
+        return mask_key(kept_mask_secret(None, Path(file)))
+    settings = load_settings(config, assignments, environment=environment).settings
+    given = settings.keys.mask
+    beside = Path(file) if file else _journal_file(settings)
+    return mask_key(kept_mask_secret(secret_text(given) if given else None, beside))
+
+
+def _journal_file(settings: Settings) -> Path:
+    from toolgate.ledger import file_of  # noqa: PLC0415 - SQLite; `--help` does without
+
+    path = file_of(settings.ledger)
     if path is None:
         raise LedgerError(
             "`ledger` is `memory:`, so the journal is inside the running gate: ask its admin listener, or keep it in a file "
             "with `ledger: sqlite:.toolgate/ledger.db`"
         )
-    return FileJournal(path)
+    return path
 
 
 class Moment(click.ParamType[int]):

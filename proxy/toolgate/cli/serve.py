@@ -16,8 +16,9 @@ from toolgate.cli import console
 from toolgate.cli.command import Command
 from toolgate.cli.console import counted
 from toolgate.cli.options import listen_options, load_settings, settings_options
-from toolgate.cli.project import load_project, shortest
+from toolgate.cli.project import load_project, without_tools
 from toolgate.cli.version import installed
+from toolgate.settings.sources import shortest
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Bundle
@@ -84,7 +85,7 @@ def _facts(loaded: Loaded, bundle: Bundle, addresses: dict[str, str]) -> dict[st
         "operations": len(bundle.catalog.operations),
         "allowed": len(bundle.catalog.allowed),
         "policy": "not enforced by this version: the environment's allow-lists decide",
-        "warnings": list(loaded.warnings),
+        "warnings": [*loaded.warnings, *([] if here else [without_tools(settings.environment)])],
     }
 
 

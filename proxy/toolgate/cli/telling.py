@@ -30,12 +30,13 @@ def asked(decided: Mapping[str, Json]) -> str:
     named = decided.get("asked") if isinstance(decided.get("asked"), dict) else {}
     operation = decided.get("operation") or (named or {}).get("operation")
     arguments = decided.get("arguments", (named or {}).get("arguments"))
+    line = printable(f"{decided.get('method', '?')} {_path(decided.get('path', '?'))}")
     if operation is None:
-        return printable(f"{decided.get('method', '?')} {decided.get('path', '?')}")[:_ASKED_LONGEST]
+        return line[:_ASKED_LONGEST]
     name = printable(str(operation)).partition(".")[2] or printable(str(operation))
     if isinstance(arguments, dict):
         return f"{name}({_arguments(arguments)})"
-    return printable(f"{name}({decided.get('method', '')} {decided.get('path', '')})")[:_ASKED_LONGEST]
+    return f"{name}({line})"[:_ASKED_LONGEST]
 
 
 def ruling(decided: Mapping[str, Json]) -> str:
@@ -97,18 +98,28 @@ def _essence(event: Mapping[str, Json]) -> str:
 
 
 def _arguments(arguments: Mapping[str, Json]) -> str:
+    if _is_masked(arguments):
+        return _value(arguments)
     body = arguments.get("body")
-    shown = {**arguments, **body} if isinstance(body, dict) and "$masked" not in body else dict(arguments)
-    if shown is not arguments and isinstance(body, dict) and "$masked" not in body:
-        shown.pop("body")
+    shown = dict(arguments)
+    if isinstance(body, dict) and not _is_masked(body) and body.keys().isdisjoint(shown.keys() - {"body"}):
+        shown |= shown.pop("body")
     if len(shown) == 1 and not isinstance(next(iter(shown.values())), dict | list):
         return _value(next(iter(shown.values())))
     text = ", ".join(f"{printable(name)}={_value(value)}" for name, value in shown.items())
     return text if len(text) <= _ASKED_LONGEST else f"{text[: _ASKED_LONGEST - 1]}…"
 
 
+def _path(path: Json) -> str:
+    return _value(path) if _is_masked(path) else str(path)
+
+
+def _is_masked(value: Json) -> bool:
+    return isinstance(value, dict) and value.keys() == {"$masked"}
+
+
 def _value(value: Json, longest: int | None = _LONGEST) -> str:
-    if isinstance(value, dict) and value.keys() == {"$masked"}:
+    if _is_masked(value):
         return "[masked]"
     text = printable(json.dumps(value, ensure_ascii=False))
     return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"

@@ -31,6 +31,10 @@ class Key:
         """A value of this setting as a person writes it."""
         if isinstance(value, int) and self.attributes[-1].endswith("_bytes"):
             return values.shown_size(value)
+        if (
+            isinstance(value, int) and self.attributes[-1] == f"{self.name.rpartition('.')[2]}_s"
+        ):  # written with its unit
+            return values.shown_duration(value)
         return shown(value)
 
     def value(self, settings: Settings) -> Any:

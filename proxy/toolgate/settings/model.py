@@ -16,7 +16,7 @@ from toolgate.settings import values
 from toolgate.settings.values import Address
 
 _BYTE_UNITS = "a whole number of bytes, or one with KiB, MiB or GiB"
-_TIME_UNITS = "a whole number of seconds, or one with s, m, h or d"
+_TIME_UNITS = "a whole number with s, m, h or d"
 
 
 def _text(pattern: str | None, description: str) -> WithJsonSchema:
@@ -42,7 +42,7 @@ Size = Annotated[
 Duration = Annotated[
     Annotated[int, Field(gt=0)] | None,
     BeforeValidator(values.duration),
-    WithJsonSchema({"type": ["integer", "string", "null"], "description": _TIME_UNITS}),
+    WithJsonSchema({"type": ["string", "null"], "description": _TIME_UNITS}),
 ]
 EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Names = Annotated[tuple[str, ...], BeforeValidator(values.sequence)]

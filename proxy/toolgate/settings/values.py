@@ -52,9 +52,9 @@ class Unix:
 Address: TypeAlias = Tcp | Unix
 
 _BYTES: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?(|B|KiB|MiB|GiB|TiB)")
-_DURATION: Final = re.compile(r"([0-9]{1,12}) ?(|s|m|h|d)")
+_DURATION: Final = re.compile(r"([0-9]{1,12}) ?([smhd])")  # never without its unit: `30` may have meant days
 _TCP: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
 _HOST: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
 _ORIGIN: Final = re.compile(r"(?:https?|[a-z][a-z0-9+.-]*)://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|null")
@@ -68,7 +68,10 @@ def path(given: Any, info: ValidationInfo) -> Path:
         raise ValueError("must be a path")
     if "\0" in str(given):
         raise ValueError("must be a path without a NUL")
-    return _base(info) / Path(given).expanduser()
+    try:
+        return _base(info) / Path(given).expanduser()
+    except RuntimeError:  # pathlib's word for a home that nobody has
+        raise ValueError("begins with `~` and a user this host does not know; write the whole path") from None
 
 
 def address(given: Any, info: ValidationInfo | None = None) -> Address:
@@ -120,9 +123,17 @@ def duration(given: Any) -> Any:
 
 
 def shown_size(count: int) -> str:
-    """The largest unit that says it exactly."""
-    unit = next(unit for unit, size in sorted(_BYTES.items(), key=lambda pair: -pair[1]) if count % size == 0)
-    return f"{count // _BYTES[unit]}{unit}"
+    return _in_largest(_BYTES, count)
+
+
+def shown_duration(seconds: int) -> str:
+    return _in_largest(_SECONDS, seconds)
+
+
+def _in_largest(units: dict[str, int], count: int) -> str:
+    """In the largest unit that says it exactly."""
+    unit = next(unit for unit, size in sorted(units.items(), key=lambda pair: -pair[1]) if count % size == 0)
+    return f"{count // units[unit]}{unit}"
 
 
 def sequence(given: Any) -> Any:
@@ -190,7 +201,7 @@ def _quantity(given: Any, pattern: re.Pattern[str], units: dict[str, int], wante
             return None
         case bool():
             raise ValueError(f"must be {wanted}")
-        case int():
+        case int() if "" in units:
             return given
         case str() if found := pattern.fullmatch(given):
             return int(found[1]) * units[found[2]]
