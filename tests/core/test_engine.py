@@ -32,6 +32,11 @@ paths:
         - {name: id, in: path, required: true, schema: {type: string}}
         - {name: X-Trace, in: header, schema: {type: string, maxLength: 8}}
       responses: {"200": {description: ok}}
+  /things:
+    post:
+      operationId: getThings
+      requestBody: {content: {application/json: {schema: {type: object}}}}
+      responses: {"200": {description: ok}}
   /files/recent:
     get: {operationId: recent, responses: {"200": {description: ok}}}
   /files/health:
@@ -162,3 +167,34 @@ def test_an_unknown_name_is_shown_short_and_on_one_line(box):
     assert checked.code.code == "tool.unknown"
     assert len(checked.detail) < 120
     assert "\n" not in checked.detail
+
+
+def test_the_same_bad_request_is_refused_again_alike(box):
+    """A storm of retries is answered from memory, with the very same refusal."""
+    first, second, other = (
+        engine.check(call(Wire("POST", "/box/things", query)), box) for query in ("x=1", "x=1", "y=1")
+    )
+
+    assert second is first
+    assert [each.violations[0].path for each in (first, other)] == ["/x", "/y"]
+
+
+@pytest.mark.parametrize("trace", ["a header beyond its length", "fits"])
+def test_what_headers_decide_is_never_answered_from_memory(box, trace):
+    """The memory's key is all that the decision read; an operation that reads headers is judged each time."""
+    engine.check(call(Wire("GET", "/box/files/9", headers={"x-trace": "much too long for it"})), box)
+
+    checked = engine.check(call(Wire("GET", "/box/files/9", headers={"x-trace": trace})), box)
+
+    assert isinstance(checked, Refusal) == (trace != "fits")
+
+
+def test_the_memory_of_refusals_is_bounded(box):
+    """No caller grows it: neither by many requests nor by long ones."""
+    for number in range(300):
+        engine.check(call(Wire("POST", "/box/things", body=str(number).encode())), box)
+    before = len(box.catalog.refusals._known)
+    engine.check(call(Wire("POST", "/box/things", body=b"x" * 4096)), box)
+
+    assert 0 < before <= 128
+    assert len(box.catalog.refusals._known) == before

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from toolgate.core.matching import Found, Matcher, parse_key
 from toolgate.core.model import Effect
 from toolgate.core.nearby import Nearby, fold
+from toolgate.core.refusals import Refusals
 
 __all__ = ["Absent", "Catalog", "Credential", "Found", "Limits", "Operation", "ResourceAt", "Secret", "Target", "Way"]
 
@@ -155,6 +156,7 @@ class Catalog:
         "elsewhere",
         "max_body",
         "operations",
+        "refusals",
     )
 
     def __init__(self, operations: Iterable[Operation], elsewhere: Iterable[Operation] = ()) -> None:
@@ -173,6 +175,7 @@ class Catalog:
         self._near_paths = Nearby(_asked(operation.method, operation.path) for operation in self.allowed)
         self._by_version = _first_by(self.allowed, _without_version)
         self._by_path = _first_by(self.allowed, _shape_without_version)
+        self.refusals = Refusals()
         self._absences: dict[tuple[str, str, str], Absent] = {}  # agents repeat their mistakes; bounded by _REMEMBERED
 
     def find(self, method: str, path: str, query: str = "") -> Found | Absent:

@@ -66,7 +66,7 @@ def check(call: Call, bundle: Bundle) -> ValidCall | Refusal:
                 return unknown(f"`{asked.method} {asked.path}`", found)
             if len(found.operations) > 1:
                 return _check_several(call, asked, found, bundle)
-            return _check_wire(call, asked, found, 0, bundle)
+            return _check_one(call, asked, found, bundle)
         case Named():
             operation = bundle.catalog.named(asked.operation)
             if isinstance(operation, Absent):
@@ -111,6 +111,17 @@ def explain(call: Call, facts: Facts, bundle: Bundle) -> Explanation:
             refused = Stage(decision.stage, "refused", decision.detail, decision.statements)
             rest = tuple(Stage(stage, "not reached") for stage in STAGES[at + 1 :])
             return Explanation(decision, (*passed, refused, *rest))
+
+
+def _check_one(call: Call, wire: Wire, found: Found, bundle: Bundle) -> ValidCall | Refusal:
+    """A request that means one operation; the same request is refused again without being judged again."""
+    known = bundle.catalog.refusals.get(wire)
+    if known is not None:
+        return known
+    checked = _check_wire(call, wire, found, 0, bundle)
+    if isinstance(checked, Refusal) and not found.operations[0].signature.reads_headers:
+        bundle.catalog.refusals.keep(wire, checked)
+    return checked
 
 
 def _check_wire(call: Call, wire: Wire, found: Found, at: int, bundle: Bundle) -> ValidCall | Refusal:

@@ -126,6 +126,7 @@ class Signature:
         "body_required",
         "masks",
         "parameters",
+        "reads_headers",
     )
 
     def __init__(self, method: str, template: Template, places: Places, contents: Contents) -> None:
@@ -138,6 +139,7 @@ class Signature:
         self._header_names = tuple(each.name.lower() for each in places.header)
         self._cookie = places.cookie
         self._has_cookies = bool(places.cookie.parameters)
+        self.reads_headers = bool(places.header) or self._has_cookies  # beside the body's own
         self._judge = contents.judge
         self._fixed_query = join_query((quote_path(name), quote_path(text)) for name, text in template.query)
         self.parameters = (*places.path, *places.query.parameters, *places.header, *places.cookie.parameters)
