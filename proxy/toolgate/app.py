@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import uvloop
@@ -42,6 +41,7 @@ from toolgate.load.bundle import load
 from toolgate.log import Log, open_log
 from toolgate.metrics import CONTENT_TYPE, Metrics
 from toolgate.ports import LedgerError
+from toolgate.release import installed_version
 from toolgate.reload import Reloader, watch
 from toolgate.settings import Address, Settings, Tcp, Unix
 from toolgate.settings.sources import sources_of
@@ -51,14 +51,6 @@ from toolgate.upstream import Client
 Started = Callable[["App"], None]
 _STDOUT: Final = 1
 _GC_THRESHOLDS: Final = (50_000, 20, 50)  # a call allocates little that is cyclic; the default looks every few calls
-
-
-def installed_version() -> str:
-    """The installed distribution's version."""
-    try:
-        return version("toolgate")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 def serve(settings: Settings, started: Started | None = None) -> None:

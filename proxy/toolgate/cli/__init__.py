@@ -58,9 +58,9 @@ class _Commands(click.Group):
 def _print_version(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     if not value or ctx.resilient_parsing:
         return
-    from toolgate.cli.version import installed  # noqa: PLC0415 - reads the distribution's metadata; other commands do without
+    from toolgate.release import installed_version  # noqa: PLC0415 - reads the distribution's metadata; other commands do without
 
-    click.echo(f"toolgate {installed()}")
+    click.echo(f"toolgate {installed_version()}")
     ctx.exit()
 
 

@@ -17,7 +17,7 @@ from toolgate.cli.command import Command
 from toolgate.cli.console import counted
 from toolgate.cli.options import listen_options, load_settings, settings_options
 from toolgate.cli.project import load_project, without_tools
-from toolgate.cli.version import installed
+from toolgate.release import installed_version
 from toolgate.settings.sources import shortest
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _facts(loaded: Loaded, bundle: Bundle, addresses: dict[str, str]) -> dict[st
     settings = loaded.settings
     here = [tool for tool in bundle.tools.values() if settings.environment in tool.environments]
     return {
-        "version": installed(),
+        "version": installed_version(),
         "environment": settings.environment,
         "revision": bundle.revision,
         "settings": str(shortest(loaded.file)) if loaded.file else None,
