@@ -114,6 +114,15 @@ def test_what_json_cannot_hold_is_represented(value: object, expected: object) -
     assert orjson.loads(written({"x": value}))["x"] == expected
 
 
+@pytest.mark.parametrize("beside", ["", 1 << 64, "a\ud800b", "x" * 20_000])
+@pytest.mark.parametrize("length", [1, 20_000])
+def test_what_is_encoded_already_is_the_same_line(beside: object, length: int) -> None:
+    """A JSON body stands in the line by its bytes: beside what JSON cannot hold and in a line that is cut, too."""
+    body = {"a": [1, "é"], "text": "y" * length}
+    plain = written({"arguments": {"body": body}, "beside": beside})
+    assert plain == written({"arguments": {"body": orjson.Fragment(orjson.dumps(body))}, "beside": beside})
+
+
 def test_cycles_and_depth_end() -> None:
     """A value that contains itself, or is deeper than any JSON, is cut and not followed."""
     cycle: list[Any] = []

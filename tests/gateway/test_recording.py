@@ -12,6 +12,7 @@ from toolgate.core.model import Named, Principal, Wire
 SECRET = "hunter2hunter2"
 KEY = mask_key(b"k" * 32)  # the one `outside` masks with
 JSON = {"content-type": "application/json"}
+LONG = b"x" * 5000
 
 
 def wire(method: str, path: str, query: str = "", body: bytes = b"", **headers: str) -> Wire:
@@ -128,3 +129,31 @@ async def test_another_key_opens_nothing(outside):
 
     with pytest.raises(ValueError, match=r"cannot be opened with this `keys\.mask`"):
         unsealed(outside.ledger.events[0].data, mask_key(b"o" * 32))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "kept"),
+    [
+        ("application/json", b'{ "a": [1, "caf\\u00e9"], "b": 1.50 }', {"a": [1, "café"], "b": 1.5}),
+        ("application/json; charset=utf-8", b'{"a": "%b"}' % LONG, {"a": LONG.decode()}),
+        ("application/x-www-form-urlencoded", b"a=1", {"a": 1}),
+        ("application/x-www-form-urlencoded", b"a%b=1" % LONG, {f"a{LONG.decode()}": 1}),
+    ],
+)
+async def test_a_permitted_call_is_kept_by_its_arguments(outside, content_type, body, kept):
+    """Promise 6: however the body came, and in whatever form it is sent, its decoded value is in the journal."""
+    asked = wire("PUT", "/shop/items/a1", body=body, content_type=content_type)
+    await outside.gateway.handle(outside.gateway.new_call(Principal("agent"), asked))
+    decided = orjson.loads(orjson.dumps(outside.ledger.events[0].data))
+
+    assert decided["decision"] == "permit"
+    assert decided["arguments"] == {"id": "a1", "body": kept}
+
+
+async def test_bytes_that_are_not_decoded_are_kept_by_size_and_digest(outside):
+    """Nothing that was not read as JSON stands in the journal as JSON."""
+    asked = wire("PUT", "/shop/items/a1", body=b'{"a":' + LONG, content_type="application/x-broken+xml")
+    await outside.gateway.handle(outside.gateway.new_call(Principal("agent"), asked))
+    decided = orjson.loads(orjson.dumps(outside.ledger.events[0].data))
+
+    assert decided["arguments"]["body"]["size"] == len(asked.body)

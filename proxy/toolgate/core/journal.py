@@ -188,7 +188,7 @@ def _second(seconds: int) -> str:
 def column(values: Mapping[str, Json], key: str) -> str | None:
     """Read what a query may ask for; the same from the values as from the line they became."""
     value = values.get(key)
-    if isinstance(value, str) and len(value) <= _MAX_COLUMN and _is_encodable(value):
+    if isinstance(value, str) and len(value) <= _MAX_COLUMN and (value.isascii() or _is_encodable(value)):
         return value
     return None
 
@@ -249,6 +249,8 @@ class _Plain:
             return {"$cut": {}}
         if isinstance(value, bool | int | float | str | None):
             return _plain_scalar(value)
+        if isinstance(value, orjson.Fragment):
+            return value
         if isinstance(value, Mapping):
             return {_key(key): self.value(item, depth + 1) for key, item in self._some(value.items())}
         if isinstance(value, AbstractSet | Sequence) and not isinstance(value, bytes | bytearray | memoryview):

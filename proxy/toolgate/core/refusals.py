@@ -16,7 +16,7 @@ _LONGEST: Final = 2048  # bytes of path, query and body together: longer request
 Key: TypeAlias = tuple[str, str, str, str | None, str | None, bytes]
 
 
-class Refusals:
+class RefusalMemory:
     """The last refusals of one bundle's operations, by the request that was refused."""
 
     __slots__ = ("_known",)

@@ -18,13 +18,12 @@ from toolgate.core.model import Json
 from toolgate.core.wiretext import Malformed, echo
 
 DEPTH: Final = 64
-_CAPITALS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_AS_A: Final = bytes.maketrans(_CAPITALS, b"A" * len(_CAPITALS))
-_NOT_KEYED: Final = bytes(set(range(256)) - set(_CAPITALS + b'":'))
-_CAPITAL_KEY: Final = re.compile(rb'":*+A[A:]*+":').search  # in what is left of a text: capitals, quotes and colons
-_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
-_NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'[]{}"'))
-_AS_ARRAYS: Final = bytes.maketrans(b"{}", b"[]")
+# The bones of a text: what it is built of outside its strings, and an `A` for each byte that folding a key might change.
+_FOLDABLE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ" + bytes(range(0x80, 0x100))
+_AS_BONES: Final = bytes.maketrans(_FOLDABLE + b"123456789{}", b"A" * len(_FOLDABLE) + b"000000000[]")
+_FLESH: Final = bytes(set(range(0x100)) - set(_FOLDABLE + b'0123456789.,":[]{}'))
+_NOT_STRUCTURE: Final = b"A0.,:"
+_FOLDABLE_KEY: Final = re.compile(rb'A[0.,:\[\]]*+":').search  # the last `A` of a string that a colon follows
 _NO_TWINS: Final[frozenset[str]] = frozenset()
 
 
@@ -33,6 +32,33 @@ def read(text: bytes, twins: frozenset[str] = _NO_TWINS) -> tuple[Json, bytes]:
 
     `twins` are keys a schema declares beside others that differ only in case: those may stand together.
     """
+    value, written, bones = _read_plain(text) or _read_any(text)
+    _require_clear(value, written, bones, twins)
+    return value, written
+
+
+def _read_plain(text: bytes) -> tuple[Json, bytes, bytes] | None:
+    """Decode text that says its value as `write` does, but for blanks; None for any other.
+
+    INVARIANT: such text has no key twice and no integer beyond 64 bit. orjson keeps the last of two members with one
+    key, so `written` would lack the quotes of the other, and nothing makes up for them: the strings that were kept have
+    the same quotes in both texts, unless one was written as an escape. So all tokens are in both, in one order. An
+    integer beyond 64 bit becomes a float, and where `text` has 19 digits and more without a point, `written` has a
+    point, or one digit and an exponent.
+    """
+    if b"\\" in text and b"\\u" in text:
+        return None
+    try:
+        value = orjson.loads(text)
+        written = orjson.dumps(value)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None
+    bones = _bones(written)
+    return (value, written, bones) if written == text or bones == _bones(text) else None
+
+
+def _read_any(text: bytes) -> tuple[Json, bytes, bytes]:
+    """Decode any text, or say what is wrong with it, at twice the cost."""
     try:
         value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
@@ -41,18 +67,7 @@ def read(text: bytes, twins: frozenset[str] = _NO_TWINS) -> tuple[Json, bytes]:
     # jiter reads 1e999 as infinity and orjson writes infinity as null: a `null` more than came in gives it away.
     if b"null" in written and written.count(b"null") != text.count(b"null"):
         _require_finite(value)
-    if text.count(b"[") + text.count(b"{") > DEPTH and _is_deep(text):
-        raise Malformed(f"the JSON is nested more than {DEPTH} levels deep")
-    if _may_collide(text):
-        _require_distinct_keys(value, twins)
-    return value, written
-
-
-def _may_collide(text: bytes) -> bool:
-    """Whether keys may differ only in case or composition: that needs a capital, an escape or more than ASCII."""
-    if not text.isascii() or b"\\" in text:
-        return True
-    return not text.islower() and _CAPITAL_KEY(text.translate(_AS_A, _NOT_KEYED)) is not None
+    return value, written, _bones(written)
 
 
 def write(value: Json) -> bytes:
@@ -70,10 +85,8 @@ def write(value: Json) -> bytes:
 def prove(value: Json, twins: frozenset[str] = _NO_TWINS) -> bytes:
     """Encode a value that came decoded, under the same rules as `read`. Raises Malformed."""
     written = write(value)
-    if written.count(b"[") + written.count(b"{") > DEPTH and _is_deep(written):
-        raise Malformed(f"the JSON is nested more than {DEPTH} levels deep")
     _require_finite(value)
-    _require_distinct_keys(value, twins)
+    _require_clear(value, written, _bones(written), twins)
     return written
 
 
@@ -84,16 +97,37 @@ def _sentence(error: ValueError) -> str:
     return echo(text)[1:-1]
 
 
-def _is_deep(text: bytes) -> bool:
+def _require_clear(value: Json, written: bytes, bones: bytes, twins: frozenset[str]) -> None:
+    """Require what the bytes that say a value mostly show at a glance: not deep, and keys that stay apart."""
+    if b"\\" in written:
+        # without the quotes and backslashes within strings, what is left are the quotes around them
+        bones = _bones(written.replace(b"\\\\", b"").replace(b'\\"', b""))
+    if bones.count(b"[") > DEPTH and _is_deep(bones):
+        raise Malformed(f"the JSON is nested more than {DEPTH} levels deep")
+    if b"A" in bones and _FOLDABLE_KEY(bones) and not _is_apart(written):
+        _require_distinct_keys(value, twins)
+
+
+def _bones(text: bytes) -> bytes:
+    return text.translate(_AS_BONES, _FLESH)
+
+
+def _is_deep(bones: bytes) -> bool:
     """Whether brackets outside strings nest more than DEPTH deep: all at C speed, each pass peels one level."""
-    if b"\\" in text:
-        text = _ESCAPE.sub(b"", text)
-    structure = b"".join(text.translate(_AS_ARRAYS, _NOT_STRUCTURE).split(b'"')[::2])
+    structure = b"".join(bones.translate(None, _NOT_STRUCTURE).split(b'"')[::2])
     for _ in range(DEPTH):
         structure = structure.replace(b"[]", b"")
         if not structure:
             return False
     return True
+
+
+def _is_apart(written: bytes) -> bool:
+    """Whether no keys of one object are the same in lower case: then orjson drops none, and writes all there was."""
+    if not written.isascii():
+        return False  # not known: more than lower case folds other letters
+    lower = written.lower()
+    return orjson.dumps(orjson.loads(lower)) == lower
 
 
 def _require_finite(value: Json) -> None:
@@ -112,12 +146,16 @@ def _require_finite(value: Json) -> None:
 
 def _require_distinct_keys(value: Json, twins: frozenset[str]) -> None:
     # SECURITY: two readers that fold keys differently would see two different objects (SAFETY E03).
+    known: set[tuple[str, ...]] = set()  # the objects of an array mostly have the same keys
     stack = [value]
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
-            if len(node) > 1 and len({_folded(key) for key in node}) != len(node):
-                _refuse_collision(node, twins)
+            keys = tuple(node)
+            if keys not in known:
+                known.add(keys)
+                if len({_folded(key) for key in keys}) != len(keys):
+                    _refuse_collision(node, twins)
             stack.extend(child for child in node.values() if isinstance(child, (dict, list)))
         elif isinstance(node, list):
             stack.extend(child for child in node if isinstance(child, (dict, list)))

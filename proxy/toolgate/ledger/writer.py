@@ -286,7 +286,7 @@ class Writer:
         self.written += len(rows)
         self._unprinted += len(rows)
         self._unpruned += len(rows)
-        self._copy(b"".join([row[9] + b"\n" for row in rows]))
+        self._copy(b"\n".join([*(row[9] for row in rows), b""]))
 
     def _print_due_head(self) -> None:
         if not self._unprinted:
