@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.signing import parameter, signature
 
 from toolgate.core.catalog import Absent, Catalog, Found, Operation
 from toolgate.core.matching import parse_key
@@ -15,15 +17,29 @@ from toolgate.core.model import Effect
 from toolgate.core.responses import Responses
 from toolgate.core.signature import Signature
 
-# The catalog keeps these for others and asks nothing of them.
-SIGNATURE, RESPONSES = cast("Signature", object()), cast("Responses", object())
+
+class Undeclared:
+    """A signature that declares no encoded slash; the catalog asks nothing else of it."""
+
+    def declares(self, path_values: Sequence[str]) -> bool:
+        return not any("%2F" in raw.upper() for raw in path_values)
+
+
+SIGNATURE, RESPONSES = cast("Signature", Undeclared()), cast("Responses", object())
 
 
 def operation(
-    name: str, method: str, template: str, *, tool: str = "t", allowed: bool = True, effect: Effect = "read"
+    name: str,
+    method: str,
+    template: str,
+    *,
+    tool: str = "t",
+    allowed: bool = True,
+    effect: Effect = "read",
+    made: Signature = SIGNATURE,
 ) -> Operation:
     return Operation(
-        tool, name, method, template, effect, allowed, SIGNATURE, RESPONSES, None, f"{tool}.{name}",
+        tool, name, method, template, effect, allowed, made, RESPONSES, None, f"{tool}.{name}",
         re.sub(r"[^A-Za-z0-9_-]", "_", f"{tool}__{name}"),
     )  # fmt: skip
 
@@ -165,6 +181,76 @@ def test_a_way_that_was_given_up_leaves_no_values() -> None:
     assert (["off"], [("x", "1")]) == found(catalog, "GET", "/t/x/1/deep/off")
     assert (["posted"], [("1",)]) == found(catalog, "POST", "/t/x/1/deep/off")
     assert isinstance(catalog.find("GET", "/t/x//deep/off"), Absent)
+
+
+def slashed(*names: str, plain: Sequence[str] = ()) -> Signature:
+    """A signature whose path parameters `names` declare encoded slashes; those of `plain` follow and do not."""
+    declared = [parameter(name, "path", {"type": "string"}, allowReserved=True) for name in names]
+    others = [parameter(name, "path", {"type": "string"}) for name in plain]
+    template = "".join(f"/{{{name}}}" for name in (*names, *plain))
+    return signature({"parameters": [*declared, *others]}, template=template)
+
+
+FILES = Catalog(
+    [
+        operation("read", "GET", "/files/{path}", made=slashed("path")),
+        operation("history", "GET", "/files/{path}/history", made=slashed("path")),
+        operation("version", "GET", "/files/{path}@{version}", made=slashed("path", plain=["version"])),
+        operation("tree", "GET", "/trees/{tree}", made=slashed(plain=["tree"])),
+        operation("edit", "PUT", "/files/{path}#edit", made=slashed("path")),
+        operation("move", "PUT", "/files/{path}#move", made=slashed(plain=["path"])),
+    ],
+    elsewhere=[operation("raw", "GET", "/files/{path}/raw", allowed=False, made=slashed("path"))],
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "values"),
+    [
+        ("/t/files/a%2Fb", "read", ("a%2Fb",)),
+        ("/t/files/a%2fb%2Fc.py", "read", ("a%2fb%2Fc.py",)),
+        ("/t/files/a%2Fb/history", "history", ("a%2Fb",)),
+        ("/t/files/a%2Fb/raw", "raw", ("a%2Fb",)),
+        ("/t/files/a%2F%C3%A9@v1", "version", ("a%2F%C3%A9", "v1")),
+    ],
+)
+def test_an_encoded_slash_stands_where_it_is_declared(path: str, name: str, values: tuple[str, ...]) -> None:
+    """A value with `allowReserved` is one segment, also in part of a segment; it is handed on as it was written."""
+    assert ([name], [values]) == found(FILES, "GET", path)
+    assert [name] == [each.id for each in FILES.declaring("GET", path, "")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/t/trees/a%2Fb", "/t/files/a@v%2F1", "/t/files%2Fa", "/t%2Ffiles/a", "/t/files/a%2Fhistory%2F", "/t/files/a%2F..",
+        "/t/files/a%2F%2e%2Fb", "/t/files/%2Fa", "/t/files/a%2F%2Fb", "/t/files/a%2Fb%5C", "/t/files/a%2F..;%2Fb",
+    ],
+)  # fmt: skip
+def test_an_encoded_slash_elsewhere_is_no_match(path: str) -> None:
+    """Undeclared, or with empty or dot segments behind it: nothing here is meant by that."""
+    assert isinstance(FILES.find("GET", path), Absent)
+    assert () == FILES.declaring("GET", path, "")
+
+
+@pytest.mark.parametrize("path", ["/t/files/a%2Fhistory", "/t/files/a%2Fraw"])
+def test_an_encoded_slash_is_no_way_to_another_operation(path: str) -> None:
+    """SECURITY: an upstream that decodes early would run an operation with rules of its own."""
+    assert isinstance(FILES.find("GET", path), Absent)
+    assert () == FILES.declaring("GET", path, "")
+
+
+def test_twins_must_all_declare_it() -> None:
+    """Where one request can mean several operations, one that does not take the slash is not left out of the decision."""
+    assert isinstance(FILES.find("PUT", "/t/files/a%2Fb"), Absent)
+    assert (["edit", "move"], [("a",), ("a",)]) == found(FILES, "PUT", "/t/files/a")
+
+
+@pytest.mark.parametrize("path", ["/t/files/a%252Fb", "/t/files/a%2541", "/t/files/a%2Fb%252e", "/t/trees/a%252Fb"])
+def test_what_decodes_twice_is_no_match(path: str) -> None:
+    """B04: also where an encoded slash may stand."""
+    assert isinstance(FILES.find("GET", path), Absent)
+    assert () == FILES.declaring("GET", path, "")
 
 
 def test_head_is_only_what_was_declared() -> None:

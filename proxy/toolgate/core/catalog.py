@@ -10,14 +10,15 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-from toolgate.core.matching import Found, Matcher, parse_key
+from toolgate.core.matching import Found, Matcher, parse_key, read_early
 from toolgate.core.model import Effect
 from toolgate.core.nearby import Nearby, fold
-from toolgate.core.refusals import Refusals
+from toolgate.core.refusals import RefusalMemory
 
 __all__ = ["Absent", "Catalog", "Credential", "Found", "Limits", "Operation", "ResourceAt", "Secret", "Target", "Way"]
 
 if TYPE_CHECKING:
+    from toolgate.core.covers import Cover
     from toolgate.core.expressions import Expression
     from toolgate.core.responses import Responses
     from toolgate.core.signature import Signature
@@ -83,6 +84,7 @@ class ResourceAt:
 
     type: str
     at: Expression
+    catalogue: str | None = None  # the tool whose catalogue lists this type here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +107,8 @@ class Operation:
     forward_headers: frozenset[str] = frozenset()
     validate_responses: Literal["refuse", "report", "off"] = "report"
     resources: tuple[ResourceAt, ...] = ()
+    covers: tuple[Cover, ...] = ()
+    awaits: tuple[tuple[str, str], ...] = ()  # live catalogues (tool, type) without which its calls cannot be judged
     recovery: Mapping[str, Way] = field(default_factory=dict)
     cost: Mapping[str, object] = field(default_factory=dict)
     environments: tuple[str, ...] = ()  # those whose document has it, widest first
@@ -175,16 +179,17 @@ class Catalog:
         self._near_paths = Nearby(_asked(operation.method, operation.path) for operation in self.allowed)
         self._by_version = _first_by(self.allowed, _without_version)
         self._by_path = _first_by(self.allowed, _shape_without_version)
-        self.refusals = Refusals()
+        self.refusals = RefusalMemory()
         self._absences: dict[tuple[str, str, str], Absent] = {}  # agents repeat their mistakes; bounded by _REMEMBERED
 
     def find(self, method: str, path: str, query: str = "") -> Found | Absent:
         """Return what a request means. `path` is raw: `/{tool}` and then the path on the upstream."""
-        return (
-            self._paths.find(method, path, query)
-            or self._elsewhere_paths.find(method, path, query)
-            or self._absence(method, path, query)
-        )
+        return self._known(method, path, query) or self._absence(method, path, query)
+
+    def declaring(self, method: str, path: str, query: str) -> tuple[Operation, ...]:
+        """Return what a path means if that declares its encoded slashes (`allowReserved`), else ()."""
+        found = self._known(method, path, query)
+        return found.operations if found is not None and found.is_declared else ()
 
     def named(self, name: str) -> Operation | Absent:
         """Return the operation of this key (`tool.operationId`) or model's name (`tool__operationId`), exactly."""
@@ -210,6 +215,17 @@ class Catalog:
             if choice is not None and choice.allowed and _RANK[choice.effect] <= _RANK[operation.effect]:
                 return choice
         return None if operation.effect == "destructive" else self._alike(operation)
+
+    def _known(self, method: str, path: str, query: str) -> Found | None:
+        found = self._at(method, path, query)
+        if found is None or "%" not in path or (early := read_early(path)) == path:
+            return found
+        # SECURITY: `/files/a%2Fraw` is no way around the rules of `/files/{dir}/raw`, where an upstream decodes early.
+        other = self._at(method, early, query)
+        return found if other is None or other.operations == found.operations else None
+
+    def _at(self, method: str, path: str, query: str) -> Found | None:
+        return self._paths.find(method, path, query) or self._elsewhere_paths.find(method, path, query)
 
     def _alike(self, operation: Operation) -> Operation | None:
         asked = _asked(operation.method, operation.path)

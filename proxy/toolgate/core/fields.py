@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from toolgate.core import strictjson
@@ -54,6 +55,7 @@ class Place:
 QUERY: Final = Place("", "parameter")
 COOKIES: Final = Place("", "cookie")
 FORM: Final = Place("/body", "field")
+_quoted_name = lru_cache(maxsize=8192)(quote_query)  # of declared names only: a caller's would push them out
 
 
 class Fields:
@@ -67,6 +69,7 @@ class Fields:
         "_open",
         "_plain",
         "_rest",
+        "_scalars",
         "_spread",
         "_unknown",
         "parameters",
@@ -88,6 +91,7 @@ class Fields:
         self._noun = place.noun
         self._rest = rest  # what undeclared fields hold, where the schema wants them
         self._plain = {each.name: each for each in parameters}
+        self._scalars = {each.name: (each.key, each.shape.read) for each in parameters if each.is_scalar}
         self._brackets = {each.name: each for each in parameters if each.style == "deepObject"}
         spreading = [each for each in parameters if each.is_spread]
         self._spread = {name: each for each in reversed(spreading) for name in each.shape.fields or ()}
@@ -95,6 +99,20 @@ class Fields:
 
     def read(self, pairs: Pairs) -> tuple[dict[str, Json], list[Violation]]:
         """Read decoded names and texts into values by key, with everything wrong about the names."""
+        scalars = self._read_scalars(pairs)
+        return (scalars, []) if scalars is not None else self._read_any(pairs)
+
+    def _read_scalars(self, pairs: Pairs) -> dict[str, Json] | None:
+        """Read what most queries are: declared scalars, each once. None where anything else is among them."""
+        values: dict[str, Json] = {}
+        for name, text in pairs:
+            scalar = self._scalars.get(name)
+            if scalar is None or scalar[0] in values:
+                return None
+            values[scalar[0]] = scalar[1](text)
+        return values
+
+    def _read_any(self, pairs: Pairs) -> tuple[dict[str, Json], list[Violation]]:
         taken: dict[str, list[str]] = {}
         trees: dict[str, Tree] = {}
         spread: dict[str, dict[str, list[str]]] = {}
@@ -221,8 +239,11 @@ def _read_lonely(shape: Shape, text: str) -> Json:
 
 
 def _write_pairs(parameter: Parameter, value: Json, pairs: list[tuple[str, str]]) -> None:
+    name, shape = _quoted_name(parameter.name), parameter.shape
+    if type(value) is int and parameter.style != "json":
+        pairs.append((name, str(value)))
+        return
     quote = quote_reserved if parameter.reserved else quote_query
-    name, shape = quote_query(parameter.name), parameter.shape
     if parameter.style != "json" and not isinstance(value, (list, dict)):
         pairs.append((name, quote(write_scalar(value, shape))))
         return
@@ -258,6 +279,8 @@ def split_query(raw: str) -> list[tuple[str, str]]:
     if len(pieces) > MOST_PAIRS:
         raise Malformed(f"there are more than {MOST_PAIRS} fields")
     split = [piece.partition("=") for piece in pieces if piece]
+    if "%" not in raw and "+" not in raw and raw.isascii():
+        return [(name, text) for name, _, text in split]
     return [(unquote_form(name), unquote_form(text)) for name, _, text in split]
 
 

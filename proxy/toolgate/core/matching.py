@@ -1,7 +1,8 @@
 """From a request's method, path and query to the operations it means: dictionaries and a tree of segments, built at load.
 
 RULE: a path is matched as its upstream will read it (percent-decoded once), and handed on as it was written. What is not
-in canonical form (dot or empty segments, encoded slashes, controls) is refused, never normalised into a match.
+in canonical form (dot or empty segments, controls, what decodes twice, encoded slashes where no operation declares them)
+is refused, never normalised into a match.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
 
 # SECURITY: none of these can be part of a match, whatever the wire gate let through.
-_UNSAFE_RAW: Final = re.compile(r"//|/\.\.?(?:/|\Z)|[^!-~]|[\\#?]|%(?![0-9A-Fa-f]{2})", re.ASCII)
+_UNSAFE_RAW: Final = re.compile(r"//|/\.\.?(?:/|\Z)|[^!-~]|[\\#?]|%(?![0-9A-Fa-f]{2})|%25[0-9A-Fa-f]{2}", re.ASCII)
 # Most paths, at a third of the cost: nothing but unreserved characters, no segment that is empty or begins with a dot.
 _SAFE_RAW: Final = re.compile(r"(?:/(?!\.)[A-Za-z0-9._~-]++)++").fullmatch
 _UNSAFE_TEXT: Final = "[\x00-\x1f\x7f-\x9f\\\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-_UNSAFE_DECODED: Final = re.compile(f"/|{_UNSAFE_TEXT}")
+_UNSAFE_DECODED: Final = re.compile(_UNSAFE_TEXT)
+_SLASH: Final = re.compile("%2[Ff]")
 _UNSAFE_PLAIN: Final = re.compile(rf"//|/\.\.?(?:/|\Z)|{_UNSAFE_TEXT}")
 _TEMPLATE: Final = re.compile(r"\{[^{}]*\}")
 
@@ -37,6 +39,14 @@ class Found(NamedTuple):
 
     operations: Operations
     path_values: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether each operation declares the encoded slashes of the path where they stand."""
+        return all(
+            operation.signature.declares(values)
+            for operation, values in zip(self.operations, self.path_values, strict=True)
+        )
 
 
 class Asked(NamedTuple):
@@ -77,7 +87,7 @@ def parse_key(template: str) -> Key:
 
 def _is_uncallable(segment: str) -> bool:
     text = _literal(segment)
-    return text in (".", "..") or _UNSAFE_DECODED.search(text) is not None
+    return text in (".", "..") or "/" in text or _UNSAFE_DECODED.search(text) is not None
 
 
 def query_pairs(query: str) -> Pairs:
@@ -90,6 +100,11 @@ def query_pairs(query: str) -> Pairs:
 def _unquote(text: str) -> str:
     plain = text.replace("+", " ")
     return unquote_to_bytes(plain).decode("utf-8", "surrogateescape") if "%" in plain else plain
+
+
+def read_early(path: str) -> str:
+    """What a raw path is to an upstream that decodes its encoded slashes before it matches."""
+    return _SLASH.sub("/", path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +186,9 @@ class Matcher:
         operations = _walk(self._root, segments, 1, marks, Asked(method, query))
         if not operations:
             return None
-        values = tuple(raw[mark] if isinstance(mark, int) else _cut(raw, segments, mark) for mark in marks)
-        return Found(operations, (values,) * len(operations))
+        values = tuple([raw[mark] if isinstance(mark, int) else _cut(raw, segments, mark) for mark in marks])
+        found = Found(operations, (values,) * len(operations))
+        return None if "%" in path and _SLASH.search(path) and not found.is_declared else found
 
     def _add(self, path: str, method: str, group: Mapping[Pairs, Operations]) -> None:
         node = self._root

@@ -51,7 +51,8 @@ class Parameter:
     default: Json = ABSENT
 
     # Worked out once, because every call asks.
-    is_plain_text: bool = field(init=False)  # any text is its value as it stands: nothing to read, nothing to split
+    is_scalar: bool = field(init=False)  # one text is one value, by its shape alone: nothing to split, no prefix
+    is_plain_text: bool = field(init=False)  # such a one, and any text is its value as it stands
     is_repeated: bool = field(init=False)  # its array is written as the same name again and again
     takes_many: bool = field(
         init=False
@@ -61,8 +62,10 @@ class Parameter:
     def __post_init__(self) -> None:
         shape = self.shape
         is_json = self.style == "json"
+        is_prefixed = self.style in {"label", "matrix"}
         is_exploded = self.explode and self.style not in {"json", "deepObject"}
-        object.__setattr__(self, "is_plain_text", shape.scalars == _STRING and not shape.is_composite and not is_json)
+        object.__setattr__(self, "is_scalar", not (shape.is_composite or is_json or is_prefixed or self.empty))
+        object.__setattr__(self, "is_plain_text", self.is_scalar and shape.scalars == _STRING)
         object.__setattr__(self, "is_repeated", is_exploded and shape.items is not None)
         is_deep = self.style == "deepObject"
         object.__setattr__(self, "takes_many", (is_exploded or is_deep) and shape.items is not None)
@@ -163,6 +166,8 @@ def read_json(text: str) -> Json:
 
 def read_path(parameter: Parameter, text: str) -> Json:
     """Read a decoded path segment's value. Raises Malformed when the style's prefix is missing."""
+    if parameter.is_scalar:
+        return parameter.shape.read(text)
     if parameter.style == "json":
         return read_json(text)
     layout = layout_of(parameter.style, explode=parameter.explode)

@@ -42,7 +42,9 @@ from toolgate.core.wiretext import (
     Unwritable,
     echo,
     header_text,
+    is_another_path,
     is_deceptive,
+    is_encoded,
     pointer,
     quote_path,
     unquote,
@@ -50,7 +52,7 @@ from toolgate.core.wiretext import (
 
 _PLAIN_SEGMENT: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-._~]+").fullmatch
 _QUOTED: Final = re.compile("`[^`]*`")
-_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}").search
+_ENCODED_SLASH: Final = re.compile(r"%2[Ff]").search
 _IDENTITY: Final = frozenset({"", "identity"})
 Problem: TypeAlias = Literal["arguments.malformed", "arguments.invalid", "arguments.media_type", "arguments.too_large"]
 
@@ -154,6 +156,13 @@ class Signature:
         self._defaults = tuple((each, defaults[each.key]) for each in self.parameters if each.key in defaults)
 
     # -- a call over the wire ----------------------------------------------------------------------------------
+
+    def declares(self, path_values: Sequence[str]) -> bool:
+        """Whether encoded slashes stand only where they are declared (`allowReserved`), in raw values."""
+        return not any(
+            _ENCODED_SLASH(raw) and not (parameter.reserved and not is_another_path(unquote(raw)))
+            for parameter, raw in zip(self._path, path_values, strict=True)
+        )
 
     def decode(self, wire: Wire, path_values: Sequence[str]) -> Decoded | Rejected:
         """Decode and judge a request; return the arguments with the request that will be sent."""
@@ -367,10 +376,10 @@ class Signature:
 
 def _written_segment(parameter: Parameter, value: Json) -> str:
     """Write one path value and read it back. Raises Unwritable."""
+    if parameter.is_plain_text and type(value) is str and _PLAIN_SEGMENT(value):
+        return value
     try:
         written = write_path(parameter, value, quote_path)
-        if type(value) is str and _PLAIN_SEGMENT(written) and parameter.is_plain_text:
-            return written
         text = unquote(written)
         problem = _refused_in_path(text, parameter)
         again = value if problem else read_path(parameter, text)
@@ -401,14 +410,11 @@ def _refused_in_path(text: str, parameter: Parameter) -> str | None:
         return "cannot stand in a path: it must not be empty, `.` or `..`"
     if "\\" in text or is_deceptive(text):
         return "cannot stand in a path: it has a backslash or control characters"
-    if _ENCODED(text):
+    if is_encoded(text):
         return "cannot stand in a path: once encoded it would be percent-encoded twice"
-    if "/" in text:
-        if not parameter.reserved:
-            return "cannot stand in a path: it has a slash"
-        if any(segment in {"", ".", ".."} for segment in text.split("/")):
-            return "cannot stand in a path: it has empty or dot segments"
-    return None
+    if "/" in text and not parameter.reserved:
+        return "cannot stand in a path: it has a slash"
+    return "cannot stand in a path: it has empty or dot segments" if is_another_path(text) else None
 
 
 def _require_same(parameters: Sequence[Parameter], arguments: Mapping[str, Json], again: Mapping[str, Json]) -> None:

@@ -39,6 +39,8 @@ _DECEPTIVE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]",
 ).search
 _HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]*").fullmatch
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}").search
+_WALKS: Final = re.compile(r"(?:\A|/)(?:\.{1,2}(?:[;/]|\Z)|/|\Z)|\\").search
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110 §5.6.2
 
 
@@ -88,6 +90,19 @@ def header_text(text: str) -> str:
 def is_deceptive(text: str) -> bool:
     """Whether text holds control or bidirectional characters (never allowed in paths, names and headers)."""
     return not text.isprintable() and _DECEPTIVE(text) is not None
+
+
+def is_encoded(text: str) -> bool:
+    """Whether decoded text would decode again."""
+    return "%" in text and _ENCODED(text) is not None
+
+
+def is_another_path(text: str) -> bool:
+    """Whether a decoded value with slashes is another path to whoever decodes it early, or once more (SAFETY B03, B04).
+
+    Such a value has empty or dot segments (also Tomcat's `..;`), backslashes or control characters, or would decode again.
+    """
+    return _WALKS(text) is not None or is_deceptive(text) or is_encoded(text)
 
 
 def _encodable(text: str) -> bytes:

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -98,7 +98,7 @@ class Listener(web.Server):
         if self.rules.hosts is not None:
             own = () if host in _ANY_ADDRESS else (host,)
             hosts = accepted_hosts((*names, *own, *self.rules.hosts), bound)
-            self.rules = Rules(hosts, self.rules.origins)
+            self.rules = replace(self.rules, hosts=hosts)
         return bound
 
     async def listen_unix(self, path: Path, names: tuple[str, ...] = ("localhost",)) -> None:
@@ -115,7 +115,7 @@ class Listener(web.Server):
             raise
         self._unlink = path
         if self.rules.hosts is not None:
-            self.rules = Rules(accepted_hosts((*names, *self.rules.hosts), None), self.rules.origins)
+            self.rules = replace(self.rules, hosts=accepted_hosts((*names, *self.rules.hosts), None))
 
     @property
     def open_connections(self) -> int:

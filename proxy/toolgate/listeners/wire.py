@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from aiohttp.http_exceptions import (
@@ -82,9 +82,15 @@ _QUERY_CHARS: Final = re.compile(rf"[{_SEGMENT}/?|\[\]%]*")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_PLAIN: Final = re.compile(r"%(?:2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AFaf]|6[1-9A-Fa-f]|7[0-9Aa])")
 _METHOD_LIKE: Final = re.compile(r"""\n\n +b["'][\x21-\x5b\x5d-\x7e]{1,64} [\x21-\x7e]""")  # in what the parser quotes
-_PERCENT_AGAIN: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_ENCODED_SLASH: Final = re.compile(r"%2[Ff]")
+_ENCODED_PERCENT: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
+_SLASHED: Final = "the path has an encoded slash or backslash"
 # C0, DEL, C1, line and paragraph separators, and the characters that change the direction of text.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def _nowhere(_method: str, _path: str, _query: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ class Rules:
 
     hosts: frozenset[str] | None
     origins: frozenset[str] = frozenset()
+    declares: Callable[[str, str, str], bool] = _nowhere  # see `_slash_fault`
+    authorization: Literal["dropped", "read"] = "dropped"  # read only where an issuer could have made a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,7 @@ def judge(message: RawRequestMessage, rules: Rules, previous: Block | None = Non
         return refuse("request.method", f"the method `{message.method}` is not one an operation can have")
     path, mark, query = message.path.partition("?")
     if not _PLAIN_PATH.fullmatch(path) or path == "":
-        fault = _path_fault(path)
+        fault = _path_fault(path) or _slash_fault(message.method, path, query, rules)
         if fault is not None:
             return refuse("request.target", fault)
     if mark and not _PLAIN_QUERY.fullmatch(query):
@@ -179,6 +187,8 @@ def _encoding_fault(path: str) -> str | None:
     segments = path.split("/")
     if any(unquote_to_bytes(segment) in (b".", b"..") for segment in segments):
         return "the path has a dot segment"
+    if _ENCODED_PERCENT.search(path):
+        return "the path is percent-encoded twice"
     if _ENCODED_PLAIN.search(path):
         return "the path percent-encodes a character that is plain in a path"
     try:
@@ -189,13 +199,16 @@ def _encoding_fault(path: str) -> str | None:
 
 
 def _segment_fault(segment: str) -> str | None:
-    if "/" in segment or "\\" in segment:
-        return "the path has an encoded slash or backslash"
-    if _PERCENT_AGAIN.search(segment):
-        return "the path is percent-encoded twice"
+    if "\\" in segment:
+        return _SLASHED
     if _CONTROL.search(segment):
         return "the path has an encoded control character"
     return None
+
+
+def _slash_fault(method: str, path: str, query: str, rules: Rules) -> str | None:
+    """What is wrong with a path that is sound but for encoded slashes, which stand only where an operation declares them."""
+    return _SLASHED if _ENCODED_SLASH.search(path) and not rules.declares(method, path, query) else None
 
 
 def _query_fault(query: str) -> str | None:
@@ -228,8 +241,20 @@ def _judge_block(raw: RawHeaders, rules: Rules) -> Block | Refusal:
         "transfer-encoding" in headers,
         "expect" in headers,
         headers.get("toolgate-reason") or None,
-        headers.get("toolgate-token"),
+        _token(headers, rules),
     )
+
+
+def _token(headers: Mapping[str, str], rules: Rules) -> str | None:
+    """What the caller presents; `Toolgate-Token` goes before `Authorization`, which may be meant for the API.
+
+    Another scheme than Bearer is handed on whole: it is no token, so it is refused, and not taken for no token.
+    """
+    own, bearer = headers.get("toolgate-token"), headers.get("authorization")
+    if own is not None or bearer is None or rules.authorization == "dropped":
+        return own
+    scheme, _, token = bearer.partition(" ")
+    return token.strip(" ") if scheme.lower() == "bearer" else bearer
 
 
 def _collect(raw: RawHeaders) -> dict[str, str] | Refusal:
