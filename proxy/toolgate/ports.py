@@ -33,8 +33,12 @@ class UpstreamError(Exception):
 class Ledger(Protocol):
     """The journal and the balances it justifies. One writer; the order of `record` and `append` is the order of the journal."""
 
-    def facts(self, keys: Iterable[str]) -> Facts:
-        """Answer from the process's own projection: no I/O, no waiting."""
+    def facts(self, keys: Iterable[str], at_ms: int) -> Facts:
+        """Answer from the process's own projection: no I/O, no waiting.
+
+        `run:<principal id>` (RUN_KEY) asks for what has come of the run that a call of that principal at `at_ms` would
+        be in: nothing yet, where it would begin a new one. What is answered is live: read it before waiting for anything.
+        """
         ...
 
     async def record(self, event: Event, charges: Sequence[Charge]) -> Facts | None:
@@ -107,6 +111,10 @@ class Meter(Protocol):
 
     def ended(self, operation: str | None, outcome: str, seconds: float, upstream_seconds: float = 0.0) -> None:
         """A call ended: `outcome` is its code, or `completed`."""
+        ...
+
+    def flipped(self, operation: str, would: str) -> None:
+        """Audit would have decided otherwise: `would` is `permit` or `refuse`."""
         ...
 
     def defect(self, where: str, error: BaseException) -> None:

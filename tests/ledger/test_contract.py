@@ -44,9 +44,9 @@ async def test_the_journal_keeps_the_order_of_the_calls(url: str) -> None:
 async def test_charges_are_taken_with_the_record(url: str) -> None:
     """The record and its charges are one act, and `facts` knows at once."""
     held = opened(url)
-    assert held.facts(["calls", "usd"]).balances == {"calls": 0, "usd": 0}
+    assert held.facts(["calls", "usd"], 0).balances == {"calls": 0, "usd": 0}
     assert await held.record(decided(1), [take(1, 5), take(250, 1000, "usd")]) is None
-    assert held.facts(["calls", "usd"]).balances == {"calls": 1, "usd": 250}
+    assert held.facts(["calls", "usd"], 0).balances == {"calls": 1, "usd": 250}
     await held.close()
 
 
@@ -57,7 +57,7 @@ async def test_a_failed_guard_writes_nothing_and_takes_nothing(url: str) -> None
     short = await held.record(decided(2), [take(1, 10, "usd"), take(2, 5)])
     assert short is not None
     assert short.balances == {"usd": 0, "calls": 4}
-    assert held.facts(["calls", "usd"]).balances == {"calls": 4, "usd": 0}
+    assert held.facts(["calls", "usd"], 0).balances == {"calls": 4, "usd": 0}
     assert held.journal.call("call-2") == []
     await held.close()
 
@@ -75,7 +75,7 @@ async def test_two_hundred_at_once_never_exceed_what_is_given(url: str) -> None:
     held = opened(url)
     answers = await asyncio.gather(*(held.record(decided(n), [take(1, 10)]) for n in range(200)))
     assert answers.count(None) == 10
-    assert held.facts(["calls"]).balances == {"calls": 10}
+    assert held.facts(["calls"], 0).balances == {"calls": 10}
     await held.close()
     assert kinds(held).count("Decided") == 10
 
@@ -85,7 +85,7 @@ async def test_a_refund_is_a_charge_below_zero(url: str) -> None:
     held = opened(url)
     await held.record(decided(1), [take(5, 5)])
     assert await held.record(finished(1), [take(-2, 1)]) is None
-    assert held.facts(["calls"]).balances == {"calls": 3}
+    assert held.facts(["calls"], 0).balances == {"calls": 3}
     assert await held.record(decided(2), [take(2, 5)]) is None
     await held.close()
 
@@ -192,7 +192,7 @@ async def test_a_stuck_disk_refuses_within_the_deadline(url: str) -> None:
         await held.record(decided(1), [take(1, 5)])
     gate.let_go()
     await held.close()
-    assert held.facts(["calls"]).balances == {"calls": 0}
+    assert held.facts(["calls"], 0).balances == {"calls": 0}
     assert held.journal.call("call-1") == []
 
 
@@ -255,7 +255,7 @@ async def test_a_caller_that_goes_away_harms_nobody(url: str) -> None:
     await held.close()
     assert [answers[0], answers[2]] == [None, None]
     assert isinstance(answers[1], asyncio.CancelledError)
-    assert held.facts(["calls"]).balances["calls"] == kinds(held).count("Decided")
+    assert held.facts(["calls"], 0).balances["calls"] == kinds(held).count("Decided")
 
 
 async def test_the_first_line_names_the_writer_before_it(path: Path) -> None:
@@ -281,7 +281,7 @@ async def test_balances_and_runs_survive_a_restart(path: Path) -> None:
     await first.record(decided(number, principal="ann"), [take(7, 10)])
     await first.close()
     again = opened(path, clock=clock)
-    assert again.facts(["calls"]).balances == {"calls": 7}
+    assert again.facts(["calls"], 0).balances == {"calls": 7}
     assert await again.record(decided(9), [take(4, 10)]) is not None
     await again.close()
     assert ann.startswith("run_")
@@ -329,7 +329,7 @@ async def test_a_broken_log_stream_does_not_break_the_journal(url: str) -> None:
     held = opened(url, stdout=stdout)
     assert await held.record(decided(1), [take(1, 5)]) is None
     await held.close()
-    assert held.facts(["calls"]).balances == {"calls": 1}
+    assert held.facts(["calls"], 0).balances == {"calls": 1}
     assert kinds(held) == ["WriterStarted", "Decided", "WriterStopped"]
 
 

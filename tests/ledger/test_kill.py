@@ -33,7 +33,7 @@ def test_everything_acknowledged_is_there_after_kill_9(path: Path, point: str) -
     assert len(calls) == len(set(calls))
     assert said.acknowledged <= set(calls)
     assert len(said.acknowledged) > 20
-    assert held.facts(["calls"]).balances == {"calls": len(calls)}
+    assert held.facts(["calls"], 0).balances == {"calls": len(calls)}
 
 
 def test_the_next_gate_goes_on_from_there(path: Path) -> None:

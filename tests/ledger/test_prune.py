@@ -80,7 +80,7 @@ async def test_calls_are_recorded_while_it_prunes(path: Path) -> None:
     await until_first_row_is(held, 2_000)
     await held.close()
     again = opened(path)
-    assert again.facts(["calls"]).balances == {"calls": 200}
+    assert again.facts(["calls"], 0).balances == {"calls": 200}
     await again.close()
     assert isinstance(again.journal.verify(), Verified)
 

@@ -77,7 +77,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def balance_is_what_was_admitted(self) -> None:
-        assert self.held.facts(["calls"]).balances == {"calls": self.taken}
+        assert self.held.facts(["calls"], 0).balances == {"calls": self.taken}
 
 
 class SqliteMachine(LedgerMachine):

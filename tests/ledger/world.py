@@ -8,7 +8,7 @@ from typing import Any
 
 from toolgate import ledger
 from toolgate.core.journal import Filter
-from toolgate.core.model import Charge, Event
+from toolgate.core.model import Charge, Event, RunFacts
 from toolgate.ledger import Bounds, Keep, QueuedLedger, Sync
 
 START_MS = 1_795_362_879_123  # 2026-11-22T15:54:39.123Z
@@ -37,6 +37,12 @@ def effect(number: int) -> Event:
 def finished(number: int, **data: Any) -> Event:
     said = {"operation": "metrics.queryCluster", "outcome": "completed"} | data
     return Event("Finished", START_MS + number, said, call=f"call-{number}", run="run_1")
+
+
+def run_of(held: QueuedLedger, principal: str, at_ms: int = START_MS) -> RunFacts:
+    """What a call of the principal at that time is told of its run, as a value that does not change any more."""
+    facts = held.facts([f"run:{principal}"], at_ms).run
+    return facts._replace(by_operation=dict(facts.by_operation))
 
 
 def take(amount: int, given: int, key: str = "calls") -> Charge:

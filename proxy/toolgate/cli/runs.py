@@ -10,7 +10,8 @@ import click
 from toolgate.cli import console
 from toolgate.cli.command import NO, Command
 from toolgate.cli.reading import clock_time, journal_options, open_journal
-from toolgate.cli.telling import Step, asked, told
+from toolgate.cli.telling import asked, told
+from toolgate.core.steps import Step, steps_of
 
 if TYPE_CHECKING:
     from toolgate.core.journal import RunSummary
@@ -55,7 +56,7 @@ def show(
     """
     journal = open_journal(file=file, config=config, environment=environment, assignments=assignments)
     wanted = run or next((summary.run for summary in journal.runs(1)), None)
-    steps = list(_steps(journal, wanted)) if wanted else []
+    steps = steps_of(_events(journal, wanted)) if wanted else []
     if not steps:
         console.failure(f"the journal has no calls of the run `{wanted}`" if wanted else "the journal has no runs yet")
         raise click.exceptions.Exit(NO)
@@ -63,20 +64,6 @@ def show(
         console.emit({"run": wanted, "steps": [_step_as_json(step) for step in steps]})
         return
     _print_run(str(wanted), steps)
-
-
-def _steps(journal: Journal, run: str) -> Iterator[Step]:
-    """The run's calls in order, each with its end."""
-    decided: dict[str, Mapping[str, Json]] = {}
-    finished: dict[str, Mapping[str, Json]] = {}
-    for event in _events(journal, run):
-        call = str(event.get("call"))
-        if event.get("event") == "Decided":
-            decided[call] = event
-        elif event.get("event") == "Finished":
-            finished[call] = event
-    ordered = sorted(decided.items(), key=lambda item: item[1].get("number") or 0)
-    return (Step(decision, finished.get(call)) for call, decision in ordered)
 
 
 def _events(journal: Journal, run: str) -> Iterator[Mapping[str, Json]]:

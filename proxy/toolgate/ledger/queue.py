@@ -68,8 +68,8 @@ class QueuedLedger:
         """Events written since the start."""
         return self._writer.written if self._writer else 0
 
-    def facts(self, keys: Iterable[str]) -> Facts:
-        return self._projection.facts(keys)
+    def facts(self, keys: Iterable[str], at_ms: int) -> Facts:
+        return self._projection.facts(keys, at_ms)
 
     async def record(self, event: Event, charges: Sequence[Charge]) -> Facts | None:
         loop = self._loop or self._bind()
@@ -83,7 +83,7 @@ class QueuedLedger:
         done: asyncio.Future[None] = loop.create_future()
         entry = Entry(encode(event), charges, done, loop.time() + self._bounds.deadline_s)
         self._awaited.append(entry)
-        self._queue(entry)
+        self._queue(entry, event)
         if not self._flush_soon:
             self._flush_soon = True
             loop.call_soon(self._flush)
@@ -141,11 +141,12 @@ class QueuedLedger:
         return self._loop
 
     def _append(self, loop: asyncio.AbstractEventLoop, event: Event) -> None:
-        self._queue(Entry(encode(event)))
+        self._queue(Entry(encode(event)), event)
         if self._flush_late is None and not self._flush_soon:
             self._flush_late = loop.call_later(LINGER_S, self._flush)
 
-    def _queue(self, entry: Entry) -> None:
+    def _queue(self, entry: Entry, event: Event) -> None:
+        self._projection.count(entry.body, event.data)
         self._events += 1
         self._size += entry.size
         self._pending.append(entry)
@@ -164,8 +165,9 @@ class QueuedLedger:
         for entry in entries:
             self._events -= 1
             self._size -= entry.size
-            if why is not None and entry.charges:
+            if why is not None:
                 self._projection.release(entry.charges)
+                self._projection.take_back(entry.body)
             if entry.done is not None:
                 self._tell(entry.done, entry.body, why)
         while self._awaited and self._awaited[0].is_over:

@@ -19,6 +19,13 @@ BUSY_TIMEOUT_S: Final = 0.5
 LOG_PAGES: Final = 8_000  # 32 MB of log; copying it into the database flushes, and calls wait for that: seldom, then
 WHOLE_CHECK_BYTES: Final = 256 << 20  # 0.1 s; in larger files the newest rows only: a start must not take minutes
 
+# What each run has come to, up to the row in `counted`. A file of before has none: it is counted from its first row.
+_COUNTS: Final = """
+create table if not exists run_counts (run text not null, operation text not null, permits integer not null,
+  refusals integer not null, completed integer not null, primary key (run, operation)) without rowid;
+create table if not exists counted (row integer not null);
+insert into counted select 0 where not exists (select 1 from counted);
+"""
 _SCHEMA: Final = f"""
 begin immediate;
 create table events (row integer primary key, at_ms integer not null, kind text not null, call text, run text,
@@ -28,6 +35,7 @@ create index events_by_run on events (run) where run is not null;
 create table runs (run text primary key, principal text not null, started_ms integer not null) without rowid;
 create index runs_by_start on runs (started_ms);
 create table balances (key text primary key, taken integer not null) without rowid;
+{_COUNTS}
 pragma application_id = {APPLICATION_ID};
 pragma user_version = {VERSION};
 commit;
@@ -67,8 +75,10 @@ def begin(db: sqlite3.Connection, path: Path) -> None:
         db.execute("pragma secure_delete = fast")
         if version == 0:
             db.executescript(_SCHEMA)
-        elif path.stat().st_size <= WHOLE_CHECK_BYTES:
-            _check_pages(db, path)
+        else:
+            if path.stat().st_size <= WHOLE_CHECK_BYTES:
+                _check_pages(db, path)
+            db.executescript(f"begin immediate; {_COUNTS} commit;")
         # no change, but a write: the -wal file exists from here on, and a file that cannot be written is found now
         db.execute(f"pragma user_version = {VERSION}")
     except sqlite3.Error as error:

@@ -24,16 +24,34 @@ from toolgate.ledger.files import Lock, Watch, check_after_open, prepare
 from toolgate.ledger.projection import Run
 from toolgate.ledger.schema import begin, connect, damaged, reason
 from toolgate.ledger.store import Keep, Orphan, Recovered, Segment
+from toolgate.ledger.tally import Tally
 from toolgate.ports import LedgerError
 
 SEGMENT_ROWS: Final = 256  # about 5 ms to verify and remove: what a call may have to wait for pruning
 TAIL_ROWS: Final = 1_000  # verified at every start
 ORPHAN_ROWS: Final = 10_000
 RECENT_RUNS: Final = 10_000
+COUNT_ROWS: Final = 256  # after so many rows it is written down what their runs have come to
 
 COLUMNS: Final = "row, at_ms, kind, call, run, principal, operation, code, hash, line"
 _ROW: Final = "(?,?,?,?,?,?,?,?,?,cast(? as text))"
 _START_RUN: Final = "insert or ignore into runs (run, principal, started_ms) values (?,?,?)"
+# As `tally.Tally` and `projection.Run` count them, one event at a time. By row: the planner would read the whole index
+# of runs.
+_COUNT: Final = """
+insert into run_counts (run, operation, permits, refusals, completed)
+select run, coalesce(operation, ''), sum(kind = 'Decided' and code is null), sum(kind = 'Decided' and code is not null),
+  max(case when kind = 'Finished' and code is null and json_valid(line)
+    then json_extract(line, '$.outcome') = 'completed' and coalesce(json_extract(line, '$.status') < 400, 0) else 0 end)
+from events not indexed where row > (select row from counted) and run is not null and kind in ('Decided', 'Finished') group by 1, 2
+on conflict (run, operation) do update set permits = permits + excluded.permits,
+  refusals = refusals + excluded.refusals, completed = max(completed, excluded.completed)
+"""
+_ADD_COUNT: Final = """
+insert into run_counts (run, operation, permits, refusals, completed) values (?, ?, ?, ?, ?)
+on conflict (run, operation) do update set permits = permits + excluded.permits,
+  refusals = refusals + excluded.refusals, completed = max(completed, excluded.completed)
+"""
 _TAKE: Final = (
     "insert into balances (key, taken) values {} on conflict (key) do update set taken = taken + excluded.taken"
 )
@@ -45,6 +63,7 @@ class SqliteStore:
     def __init__(self, path: Path, at: Callable[[str], None]) -> None:
         self._path = path
         self._at = at
+        self._tally = Tally()
         self._flushing = False
         self._distrusted = False
         self._lock = Lock(path)
@@ -66,6 +85,7 @@ class SqliteStore:
     def recover(self, now_ms: int, idle_ms: int) -> Recovered:
         try:
             tip, last = self._tail()
+            self._count(tip)
             clean = last in {None, "WriterStopped"}
             return Recovered(
                 tip=tip,
@@ -82,10 +102,11 @@ class SqliteStore:
             self._watch.check()
             self._set_flush(flush)
             started = [row for row in rows if row[2] == "RunStarted"]
-            if taken or started:
+            if taken or started or self._tally.rows >= COUNT_ROWS:
                 self._write_together(rows, taken, started)
             else:
                 self._insert(rows)
+            self._tally.add(rows)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -100,14 +121,18 @@ class SqliteStore:
         try:
             self._watch.check()
             self._db.execute("begin immediate")
-            self._db.execute(
+            self._write_tally()  # what goes stays counted
+            gone = self._db.execute(
                 "delete from runs where run in (select run from events where row <= ?)"
-                " and not exists (select 1 from events where events.run = runs.run and row > ?)",
+                " and not exists (select 1 from events where events.run = runs.run and row > ?) returning run",
                 (last, last),
-            )
+            ).fetchall()
+            self._db.executemany("delete from run_counts where run = ?", gone)
             self._db.execute("delete from events where row <= ?", (last,))
             self._insert(rows)
             self._db.execute("commit")
+            self._tally = Tally()
+            self._tally.add(rows)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -124,8 +149,22 @@ class SqliteStore:
             self._db.executemany(_START_RUN, [(row[4], row[5] or "", row[1]) for row in started if row[4]])
         if taken:
             self._db.execute(_take(len(taken)), tuple(chained.from_iterable(taken.items())))
+        self._write_tally()
         self._at("inserted")
         self._db.execute("commit")
+        self._tally = Tally()
+
+    def _count(self, tip: Tip) -> None:
+        """Count the rows that no writer wrote down."""
+        self._db.execute("begin immediate")
+        self._db.execute(_COUNT)
+        self._db.execute("update counted set row = max(row, ?)", (tip.row,))
+        self._db.execute("commit")
+
+    def _write_tally(self) -> None:
+        if self._tally.rows:
+            self._db.executemany(_ADD_COUNT, self._tally.told())
+            self._db.execute("update counted set row = ?", (self._tally.row,))
 
     def _insert(self, rows: Sequence[Stored]) -> None:
         self._db.execute(_insert(len(rows)), tuple(chained.from_iterable(rows)))
@@ -175,23 +214,37 @@ class SqliteStore:
 
     def _recent_runs(self, since_ms: int) -> Iterable[tuple[str, Run]]:
         found: dict[str, Run] = {}
-        newest = "select cast(run as text), cast(principal as text) from runs order by started_ms desc limit ?"
-        for run, principal in self._db.execute(newest, (RECENT_RUNS,)).fetchall():
+        newest = (
+            "select cast(run as text), cast(principal as text), started_ms from runs order by started_ms desc limit ?"
+        )
+        for run, principal, started_ms in self._db.execute(newest, (RECENT_RUNS,)).fetchall():
             if principal not in found:
                 last_ms = self._last_ms(run)
                 if last_ms is not None and last_ms >= since_ms:
-                    found[principal] = Run(run, self._last_number(run), last_ms)
+                    found[principal] = self._run(Run(run, 0, started_ms, started_ms))
         return found.items()
+
+    def _run(self, run: Run) -> Run:
+        """Fill in what has come of a run, and when its last call was."""
+        counts = "select cast(operation as text), permits, refusals, completed from run_counts where run = ?"
+        for operation, permits, refusals, completed in self._db.execute(counts, (run.id,)).fetchall():
+            run.calls += permits + refusals
+            run.refusals += refusals
+            if operation and permits:
+                run.permits[operation] = permits
+            if operation and completed:
+                run.complete(operation)
+        last = "where run = ? and kind = 'Decided' order by row desc limit 1"
+        for stored in self._rows(last, (run.id,)):
+            number = parse(stored[9]).get("number")
+            run.number = number if isinstance(number, int) else 0
+            run.last_ms = stored[1]
+        run.number = max(run.number, run.calls)
+        return run
 
     def _last_ms(self, run: str) -> int | None:
         last = self._db.execute("select at_ms from events where run = ? order by row desc limit 1", (run,)).fetchone()
         return None if last is None else last[0]
-
-    def _last_number(self, run: str) -> int:
-        for stored in self._rows("where run = ? and kind = 'Decided' order by row desc limit 1", (run,)):
-            number = parse(stored[9]).get("number")
-            return number if isinstance(number, int) else 0
-        return 0
 
     def _orphans(self, tip: Tip) -> Iterable[Orphan]:
         where = (
