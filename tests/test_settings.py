@@ -51,6 +51,15 @@ def test_one_environment_in_the_list_is_the_environment(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("given", "meant"), [("prd", "; did you mean `prod`?"), ("qa", "")])
+def test_an_environment_that_is_none_is_told_the_near_one(tmp_path: Path, given: str, meant: str) -> None:
+    """Whoever asks with `-e`, in whichever command, hears what there is and which of it was meant."""
+    said = f"`environment` is `{given}`, which `environments` does not list: it has `dev`, `prod`{meant}"
+    assert problems(tmp_path, f"environment: {given}\nenvironments: [dev, prod]\n") == [
+        f"toolgate.yaml:1: settings.invalid: {said}"
+    ]
+
+
 def test_without_a_file_the_missing_environment_says_how_to_begin(tmp_path: Path) -> None:
     """Someone in the wrong folder learns that there is no file and what to do."""
     assert problems(tmp_path) == [
@@ -131,7 +140,6 @@ disclosure: 3
         "toolgate.yaml:8: settings.invalid: `limits.queue` must be a whole number",
         "toolgate.yaml:9: settings.invalid: `ledger` names `redis:`, which a later version brings; use `sqlite:`",
         "toolgate.yaml:10: settings.invalid: `identity.anonymous` must be a mapping of settings",
-        "toolgate.yaml:10: settings.not_supported: `identity.issuers` is not supported yet: the next version brings token issuers; until then every call is made as `identity.anonymous`",
         "toolgate.yaml:11: settings.unknown_key: `polices` is not a setting; did you mean `policies`?",
         "toolgate.yaml:12: settings.invalid: `disclosure` must be `explain` or `hide`",
     ]
@@ -222,6 +230,14 @@ def test_variables_say_lists_numbers_and_truth_values(tmp_path: Path) -> None:
     assert (settings.journal.keep.age_s, settings.journal.keep.size_bytes) == (30 * 86_400, None)
     assert settings.runs.idle_s == 0.5
     assert settings.identity.anonymous.id == "007"
+
+
+def test_a_bare_id_takes_no_roles_from_a_layer_below(tmp_path: Path) -> None:
+    """Whoever is named anew does not keep the power of who was named in the file."""
+    text = "environment: prod\nidentity: {anonymous: {id: digest, roles: [digest]}}\n"
+    settings = loaded(tmp_path, text, TOOLGATE_IDENTITY__ANONYMOUS="nobody").settings
+
+    assert ("nobody", ()) == (settings.identity.anonymous.id, settings.identity.anonymous.roles)
 
 
 def test_an_anonymous_principal_may_be_a_bare_id(tmp_path: Path) -> None:

@@ -26,16 +26,19 @@ BANNED_ENDINGS = ("Manager", "Handler", "Helper", "Util", "Service", "Processor"
 # Who may import what, by the path under proxy/toolgate. A library that is not here has no home yet.
 HOMES = {
     "aiohttp": ("listeners",),
+    "cedarpy": ("core", "load"),
     "click": ("cli",),
-    "cryptography": ("core/mask", "keys"),
+    "cryptography": ("auth", "core/mask", "keys"),
     "httptools": ("upstream",),
     "jiter": ("core", "listeners"),
     "jsonpath": ("load",),
     "jsonschema_rs": ("core", "load"),
+    "jwt": ("auth",),
     "orjson": ("",),
     "prometheus_client": ("metrics",),
     "pydantic": ("load", "settings"),
     "pydantic_core": ("load", "settings"),
+    "pytest": ("testing",),
     "rfc8785": ("core",),
     "rich": ("cli",),
     "ryaml": ("load",),
@@ -44,7 +47,7 @@ HOMES = {
     "watchfiles": ("reload",),
     "yaml": ("load",),
 }
-PURE = {"cryptography", "jiter", "jsonschema_rs", "orjson", "rfc8785"}
+PURE = {"cedarpy", "cryptography", "jiter", "jsonschema_rs", "orjson", "rfc8785"}
 
 
 def place(path: Path) -> str:

@@ -40,11 +40,12 @@ def kept_mask_secret(given: str | None, beside: Path) -> bytes:
         return _decoded(given, "`keys.mask`")
     file = mask_file(beside)
     try:
-        return _read(file)
+        kept = read_private(file)
     except FileNotFoundError as error:
         raise LedgerError(
             f"there is no key file `{file}`; name the key with `--set keys.mask='${{file:PATH}}'`"
         ) from error
+    return _decoded(kept.decode("ascii", "replace"), f"the key file `{file}`")
 
 
 def secret_text(secret: Secret) -> str:
@@ -61,18 +62,25 @@ def mask_file(ledger: Path) -> Path:
 
 
 def read_or_make(path: Path, entropy: Callable[[int], bytes]) -> bytes:
-    """Read a key file, or make it for this user alone."""
+    """Read a file with a random key, or make it for this user alone."""
+    made = private_file(path, lambda: base64.urlsafe_b64encode(entropy(KEY_BYTES)) + b"\n", entropy)
+    return _decoded(made.decode("ascii", "replace"), f"the key file `{path}`")
+
+
+def private_file(path: Path, make: Callable[[], bytes], entropy: Callable[[int], bytes] = os.urandom) -> bytes:
+    """What a file for this user alone holds; where there is none, it is made to hold what `make` answers. Raises LedgerError."""
     try:
-        return _read(path)
+        return read_private(path)
     except FileNotFoundError:
-        _make(path, entropy)
+        _make(path, make(), entropy)
     try:
-        return _read(path)
+        return read_private(path)
     except FileNotFoundError as error:
         raise LedgerError(f"the key file `{path}` vanished while it was made") from error
 
 
-def _read(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
+    """What a file holds that is for this user alone. Raises FileNotFoundError, and LedgerError where it is not private."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -81,10 +89,21 @@ def _read(path: Path) -> bytes:
         raise LedgerError(f"the key file `{path}` cannot be read: {_reason(error)}") from error
     try:
         _check(os.fstat(descriptor), path)
-        text = os.read(descriptor, _MAX_FILE)
+        return os.read(descriptor, _MAX_FILE)
     finally:
         os.close(descriptor)
-    return _decoded(text.decode("ascii", "replace"), f"the key file `{path}`")
+
+
+def regular_file(path: Path, most: int) -> bytes:
+    """A regular file's bytes; one more than `most` where it is longer. Never waits: a pipe or a device is not a secret.
+
+    Raises OSError, without an errno where it is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError
+        return file.read(most + 1)
 
 
 def _check(found: os.stat_result, path: Path) -> None:
@@ -98,9 +117,8 @@ def _check(found: os.stat_result, path: Path) -> None:
         raise LedgerError(f"the key file `{path}` can be read by others; run `chmod 600` on it, or make a new key")
 
 
-def _make(path: Path, entropy: Callable[[int], bytes]) -> None:
+def _make(path: Path, text: bytes, entropy: Callable[[int], bytes]) -> None:
     draft = path.with_name(f".{path.name}.{entropy(8).hex()}")
-    text = base64.urlsafe_b64encode(entropy(KEY_BYTES)) + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from toolgate.auth import AuthError
+from toolgate.auth import Authenticator, AuthError
 from toolgate.core.bundle import Bundle
-from toolgate.core.model import Principal, Refusal
+from toolgate.core.model import Json, Principal, Refusal
 from toolgate.listeners.answers import Answer, Request, Whole
-from toolgate.listeners.http import Authenticator
 from toolgate.listeners.refusals import Refusals
 from toolgate.listeners.routes import Respond, Routes, Visit
 from toolgate.listeners.wire import refuse
@@ -38,10 +37,13 @@ class Health:
 
     async def ready(self, visit: Visit) -> Answer:
         reason = self.reason()
-        told = {"revision": self.bundle().revision, "last_error": self.last_error()}
+        bundle = self.bundle()
+        told: dict[str, Json] = {"bundle": {"revision": bundle.revision, "last_error": self.last_error()}}
+        if bundle.mode != "enforce":
+            told["mode"] = bundle.mode
         if reason is None:
-            return visit.json({"bundle": told})
-        return visit.json({"bundle": told, "reason": reason}, status=503)
+            return visit.json(told)
+        return visit.json(told | {"reason": reason}, status=503)
 
     @property
     def routes(self) -> Mapping[str, Respond]:

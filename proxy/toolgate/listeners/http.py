@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from toolgate.auth import AuthError
+from toolgate.auth import Authenticator, AuthError
 from toolgate.core.model import Principal, Refusal, Wire
 from toolgate.listeners.answers import Answer, Request, Whole
 from toolgate.listeners.calls import Calls
@@ -16,12 +16,6 @@ from toolgate.listeners.wire import refuse
 
 OWN_PREFIX: Final = "/-/"
 _OWN_BODY_BYTES: Final = 1 << 20
-
-
-class Authenticator(Protocol):
-    def authenticate(self, token: str | None) -> Principal:
-        """Answer who calls. Raises AuthError."""
-        ...
 
 
 class OwnApi(Protocol):

@@ -5,6 +5,7 @@ RULE: a message says what to write instead and never repeats a value: a secret m
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from toolgate.core.bundle import Problem
-from toolgate.settings.keys import keys
-from toolgate.settings.layers import Layers, variable
+from toolgate.core.suggest import near
+from toolgate.settings.keys import elements, keys
+from toolgate.settings.layers import Layers, dotted, variable
 from toolgate.settings.model import Settings
 from toolgate.settings.sense import nonsense
 
@@ -24,6 +26,9 @@ _WANTED: Final = {
     "float_type": "must be a number",
     "bool_type": "must be `true` or `false`",
     "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
     "model_type": "must be a mapping of settings",
     "too_short": "must name at least one",
     "string_pattern_mismatch": "must be a name that matches `{pattern}`",
@@ -53,9 +58,11 @@ def _told(broken: ValidationError, layers: Layers) -> list[ErrorDetails]:
 
 
 def _problem(error: ErrorDetails, layers: Layers, file: str | None) -> Problem:
-    key = ".".join(part for part in error["loc"] if isinstance(part, str))
+    key = dotted(error["loc"])
     if error["type"] == "missing":
         return _located(key, "settings.missing", _missing(key, layers, file), layers, file)
+    if error["type"] == "extra_forbidden":  # inside a list of sections; elsewhere it was told when it was read
+        return _located(key, "settings.unknown_key", _unknown(key), layers, file)
     return _located(key, "settings.invalid", f"`{key}` {_wanted(error, key)}", layers, file)
 
 
@@ -70,6 +77,19 @@ def _missing(key: str, layers: Layers, file: str | None) -> str:
     return f"`environment` is missing; write `environment: prod`, set `{variable(key)}` or pass `--environment`{here}"
 
 
+def _unknown(key: str) -> str:
+    beside = [
+        name.rpartition(".")[2] for name in elements() if name.rpartition(".")[0] == _any_index(key.rpartition(".")[0])
+    ]
+    nearest = near(key.rpartition(".")[2], beside, 1)
+    meant = f"did you mean `{nearest[0]}`?" if nearest else f"it may have {_one_of(tuple(beside))}"
+    return f"`{key}` is not a setting; {meant}"
+
+
+def _any_index(key: str) -> str:
+    return re.sub(r"\[[0-9]+\]", "[]", key)
+
+
 def _wanted(error: ErrorDetails, key: str) -> str:
     """What to write instead."""
     limits = error.get("ctx", {})
@@ -77,9 +97,16 @@ def _wanted(error: ErrorDetails, key: str) -> str:
         case "value_error":
             return str(limits["error"])
         case "literal_error":
-            return f"must be {_one_of(keys()[key].choices)}"
+            return f"must be {_one_of(_choices(key))}"
         case kind:
             return _WANTED.get(kind, "does not fit").format_map(limits)
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    """The words a setting may be; `key` may be an entry of a list of them."""
+    known = {**keys(), **elements()}
+    name = _any_index(key)
+    return known[name if name in known else name.removesuffix("[]")].choices
 
 
 def _one_of(choices: tuple[str, ...]) -> str:

@@ -26,6 +26,7 @@ class Key:
     scalar: bool  # a number or a truth value, so a variable's text is read as one
     required: bool
     default: Any
+    entries: type[BaseModel] | None = None  # of a list of sections: what each of them is
 
     def shown(self, value: Any) -> str:
         """A value of this setting as a person writes it."""
@@ -53,6 +54,16 @@ def keys() -> dict[str, Key]:
 
 
 @cache
+def elements() -> dict[str, Key]:
+    """The settings inside the entries of a list, as `identity.issuers[].name`: written in the file, or in the list's JSON."""
+    found: dict[str, Key] = {}
+    for key in keys().values():
+        if key.entries is not None:
+            found |= {inner.name: inner for inner in _walk(key.entries, (f"{key.name}[]",), ())}
+    return found
+
+
+@cache
 def sections() -> frozenset[str]:
     """The names keys stand in: `listen`, `listen.tls`, ….."""
     names = [name.split(".") for name in keys()]
@@ -62,14 +73,24 @@ def sections() -> frozenset[str]:
 def shown(value: Any) -> str:
     """A setting's value as a person writes it. Secrets are references and stay so."""
     match value:
+        case tuple():
+            return "[" + ", ".join(map(shown, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{name}: {shown(inner)}" for name, inner in value.items()) + "}"
+        case BaseModel():
+            return shown({name: inner for name, inner in value if name in value.model_fields_set})
+        case Secret(source=source, name=name):
+            return f"${{{source}:{name}}}"
+        case _:
+            return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    match value:
         case None:
             return "none"
         case bool():
             return str(value).lower()
-        case tuple():
-            return "[" + ", ".join(map(shown, value)) + "]"
-        case Secret(source=source, name=name):
-            return f"${{{source}:{name}}}"
         case float() if value.is_integer():
             return str(int(value))
         case _:
@@ -96,10 +117,19 @@ def _key(field: FieldInfo, name: str, attributes: tuple[str, ...]) -> Key:
         scalar=any(kind in {int, float, bool} for kind in kinds),
         required=field.is_required(),
         default=None if field.is_required() else field.default,
+        entries=_model(field) if _is_list(field) else None,
     )
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
+    return None if _is_list(field) else _model(field)
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
+
+
+def _model(field: FieldInfo) -> type[BaseModel] | None:
     for kind in _flat(field.annotation):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

@@ -7,7 +7,7 @@ reported where the value was written.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -51,6 +51,8 @@ class Layers:
                 inner = tree[section] = {}
             tree = inner
         tree[last] = value
+        for inner in [name for name in self.origins if name.startswith(f"{key}[")]:
+            del self.origins[inner]
         self.origins[key] = origin
 
     def origin(self, key: str) -> Origin | None:
@@ -70,6 +72,11 @@ def from_variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         for name, text in environ.items()
         if name.startswith(PREFIX) and name not in _RESERVED and not _SERVICE_LINK.fullmatch(name)
     }
+
+
+def dotted(steps: Sequence[str | int]) -> str:
+    """The name of a setting by the steps to it: `identity.issuers[0].name`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
 
 
 def variable(key: str) -> str:

@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolgate.core.bundle import BundleError, Problem
-from toolgate.load.yaml import strict_load
+from toolgate.load.yaml import Parsed, strict_load
 from toolgate.settings.judging import FILE_NAME, judge
 from toolgate.settings.keys import keys, sections
-from toolgate.settings.layers import Layers, Origin, from_variables, scalar, variable
+from toolgate.settings.layers import Layers, Origin, dotted, from_variables, scalar, variable
 from toolgate.settings.model import Settings
 from toolgate.settings.sense import warnings
 
 _DEFAULT: Final = Origin("default", "default")
 _LATER: Final = {
-    "identity.issuers": "`identity.issuers` is not supported yet: the next version brings token issuers; until then every call is made as `identity.anonymous`",
     "keys.run": "`keys.run` is not supported yet: the version that mints run tokens brings it; remove it",
-    "mode": "`mode` is not supported yet: the version that brings policy brings it; remove it",
 }
 
 
@@ -95,6 +93,17 @@ def _add_file(layers: Layers, file: Path, cwd: Path) -> Iterator[Problem]:
         raise BundleError([Problem(name, 1, "settings.invalid", message)])
     for path, value in _leaves(parsed.value, ()):
         yield from _add(layers, ".".join(path), value, Origin("file", name, parsed.line(path)))
+        _locate_entries(layers, parsed, path, name)
+
+
+def _locate_entries(layers: Layers, parsed: Parsed, path: tuple[str, ...], name: str) -> None:
+    """Remember the line of every setting inside a list of sections."""
+    key = keys().get(".".join(path))
+    if key is None or key.entries is None:
+        return
+    for steps, line in parsed.lines.items():
+        if len(steps) > len(path) and steps[: len(path)] == path:
+            layers.origins[dotted(steps)] = Origin("file", name, line)
 
 
 def _shown(file: Path, cwd: Path) -> str:
@@ -122,13 +131,21 @@ def _add_text(layers: Layers, key: str, text: str, origin: Origin) -> Iterator[P
     yield from _add(layers, key, scalar(text) if found is not None and found.scalar else text, origin)
 
 
+def _name_anew(layers: Layers, name: str, origin: Origin) -> None:
+    """SECURITY: whoever is named by a bare id does not keep the roles that a layer below gave somebody else."""
+    roles = layers.origins.get("identity.anonymous.roles")
+    if roles is not None and roles.kind != origin.kind:
+        layers.put("identity.anonymous.roles", [], origin)
+    layers.put("identity.anonymous.id", name, origin)
+
+
 def _add(layers: Layers, key: str, value: Any, origin: Origin) -> Iterator[Problem]:
     """Put one value in its place, or say why it has none."""
     later = next((message for prefix, message in _LATER.items() if f"{key}.".startswith(f"{prefix}.")), None)
     if later is not None:
         yield Problem(origin.name, origin.line, "settings.not_supported", later)
     elif key == "identity.anonymous" and isinstance(value, str):
-        layers.put("identity.anonymous.id", value, origin)
+        _name_anew(layers, value, origin)
     elif key in sections() and value is None:
         return
     elif key in sections():

@@ -57,6 +57,30 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+Claim = Annotated[str, Field(min_length=1, max_length=256)]
+RoleMap = Annotated[
+    dict[str, tuple[str, ...]],
+    BeforeValidator(values.role_map),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        }
+    ),
+]
+HttpsUrl = Annotated[str, BeforeValidator(values.https_url), _text("^https://", "an `https://` URL")]
+Algorithms = Annotated[
+    tuple[
+        Literal[
+            "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+            "HS256", "HS384", "HS512",
+        ],
+        ...,
+    ],
+    BeforeValidator(values.sequence),
+]  # fmt: skip
+
+
 class _Section(BaseModel):
     """Unknown keys refused, nothing converted, nothing changed afterwards."""
 
@@ -108,9 +132,70 @@ class Anonymous(_Section):
     """Roles of that principal."""
 
 
+class Jwks(_Section):
+    url: HttpsUrl | None = None
+    """Where the issuer publishes its keys. Read in the background, every five minutes and when a token names a key not known yet; redirects are not followed."""
+    ca_file: FilePath | None = None
+    """PEM file with the authorities that vouch for that server, instead of the system's."""
+    token_file: FilePath | None = None
+    """File with a bearer token for that server, read anew each time; the Kubernetes API wants one."""
+    file: FilePath | None = None
+    """A file with the keys, instead of `url`; read again when it changes."""
+    max_stale_s: Annotated[float, Field(gt=0, le=2_592_000)] = 86_400.0
+    """How long keys serve that cannot be read again. After that, the issuer's tokens are refused."""
+
+
+class IssuerRoles(_Section):
+    claim: Claim
+    """The claim that holds roles: text or a list of texts. One inside another is named with dots, as in `realm_access.roles`."""
+    map: RoleMap | None = None
+    """What the claim says → the role, or list of roles, here. What is not named is no role. Left out: whatever the claim says is a role."""
+    separator: Literal[" ", ","] | None = None
+    """What stands between roles where the claim is one text, such as a blank in `scope`. Left out: a text is one role."""
+
+
+class Issuer(_Section):
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    """How principals of this issuer begin: `corp` makes `corp/alice`."""
+    issuer: Annotated[str, Field(pattern=r"^[!-~]{1,512}$")]
+    """The `iss` claim of its tokens, exactly."""
+    audience: Annotated[str, Field(pattern=r"^[!-~]{1,512}$")]
+    """The `aud` claim that means this gate."""
+    other_audiences: Names = ()
+    """Audiences a token may have beside `audience`. Any other beside it refuses the token: who else it is for could present it here."""
+    jwks: Jwks | None = None
+    """Where the issuer's public keys are: either `url` or `file`."""
+    secret: SecretRef | None = None
+    """A secret shared with the issuer instead of public keys, for HS256, HS384 and HS512: at least 32, 48 or 64 random bytes, as `${file:PATH}` or `${env:NAME}`."""
+    algorithms: Algorithms = ()
+    """The signature algorithms taken. Left out: those of each key's own type; with `secret`, HS256."""
+    roles: IssuerRoles | None = None
+    """Which claim says what roles a principal has. Left out: none."""
+    trust_domain: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")] | None = None
+    """SPIFFE: the subject must be an ID of this trust domain, `spiffe://TRUST_DOMAIN/…`."""
+    max_age_s: Annotated[float, Field(gt=0, le=2_592_000)] = 3600.0
+    """The longest life a token may be given (`exp` less `iat`)."""
+    leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+    """How far the issuer's clock may be off."""
+
+
 class Identity(_Section):
     anonymous: Anonymous = Anonymous()
-    """Who calls when no token is presented; a bare string is `{id: …}`."""
+    """Who calls when no token is presented; a bare string is `{id: …}`. With issuers, a call without a token is refused unless this is written."""
+    issuers: Annotated[tuple[Issuer, ...], BeforeValidator(values.entries)] = ()
+    """Whose tokens say who calls: OpenID Connect providers, Kubernetes ServiceAccounts, SPIFFE trust domains. A variable or a flag writes the list as JSON."""
+    development: bool = False
+    """Take the tokens that `toolgate token` mints, as principals `dev/…`. Refused in production: the narrowest of several environments, or one called so."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a caller's token is read at all."""
+        return self.development or bool(self.issuers)
+
+    @property
+    def serves_anonymous(self) -> bool:
+        """Whether a call without a token is taken: always where tokens are not, else only where it was written."""
+        return not self.takes_tokens or "anonymous" in self.model_fields_set
 
 
 class Keep(_Section):
@@ -183,6 +268,10 @@ class Settings(_Section):
     """Keys of the gate itself; only references, never the keys."""
     identity: Identity = Identity()
     """Who calls."""
+    mode: Literal["enforce", "audit"] = "enforce"
+    """`audit` sends what policies refuse, and journals what would have been refused; what is unknown, disallowed or invalid is refused all the same."""
+    audit_in_production: bool = False
+    """Said together with `mode: audit`, it makes the narrowest environment audit too; without it, production refuses to start in that mode."""
     journal: Journal = Journal()
     """The record of every decision."""
     runs: Runs = Runs()
@@ -190,6 +279,12 @@ class Settings(_Section):
     limits: Limits = Limits()
     """Bounds of the agent listener, in number and time."""
     disclosure: Literal["explain", "hide"] = "explain"
-    """What a refusal tells the agent: `hide` answers unknown and disallowed operations alike, with `tool.unknown`."""
+    """What a refusal tells the agent: with `hide`, whatever this caller may never call answers like what does not exist, with `tool.unknown`."""
     log: Log = Log()
     """The operations log on standard error."""
+
+    @property
+    def is_production(self) -> bool:
+        """The narrowest of several environments, or one that is called so: what is risky must be said twice there."""
+        names = self.environments
+        return self.environment in {"prod", "production"} or (len(names) > 1 and self.environment == names[-1])

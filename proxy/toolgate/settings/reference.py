@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from toolgate.settings.keys import Key, keys
+from toolgate.settings.keys import Key, elements, keys
 from toolgate.settings.layers import variable
 
 _INTRODUCTION = """\
@@ -43,12 +43,19 @@ def as_markdown() -> str:
 
 def _sections() -> Iterator[str]:
     before = None
-    for key in keys().values():
+    for key in _all():
         section = key.name.rpartition(".")[0]
         if section != before:
             yield f"## `{section}`\n" if section else "## The process\n"
             before = section
         yield from _entry(key)
+
+
+def _all() -> Iterator[Key]:
+    """Every setting, and after a list of sections what stands in its entries."""
+    for key in keys().values():
+        yield key
+        yield from (inner for inner in elements().values() if inner.name.startswith(f"{key.name}[]"))
 
 
 def _entry(key: Key) -> Iterator[str]:
@@ -57,7 +64,7 @@ def _entry(key: Key) -> Iterator[str]:
     yield f"Default: {_default(key)}\\"
     if key.choices:
         yield f"One of: {', '.join(f'`{choice}`' for choice in key.choices)}\\"
-    yield f"Variable: `{variable(key.name)}`\n"
+    yield "In the file, or in the list's JSON\n" if key.name in elements() else f"Variable: `{variable(key.name)}`\n"
 
 
 def _default(key: Key) -> str:

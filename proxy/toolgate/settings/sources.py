@@ -23,6 +23,7 @@ def sources_of(settings: Settings) -> Sources:
         policies=shortest(settings.policies),
         environment=settings.environment,
         environments=settings.environments,
+        mode=settings.mode,
     )
 
 

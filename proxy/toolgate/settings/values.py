@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import orjson
 from pydantic import ValidationInfo
 
 from toolgate.core.catalog import Secret
@@ -59,6 +60,7 @@ _TCP: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
 _HOST: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
 _ORIGIN: Final = re.compile(r"(?:https?|[a-z][a-z0-9+.-]*)://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|null")
 _SECRET: Final = re.compile(r"\$\{(file|env):([^{}\n]+)\}")
+_HTTPS: Final = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(?:[/?](?!.*#)[!-~]*)?")
 _UNIX_PATH_BYTES: Final = 107  # sun_path of Linux, less its final NUL
 _PORT_LIMIT: Final = 65_536
 
@@ -145,6 +147,32 @@ def sequence(given: Any) -> Any:
             return tuple(given)
         case _:
             return given
+
+
+def entries(given: Any) -> Any:
+    """A list of sections; a variable or a flag writes it as JSON."""
+    if isinstance(given, str):
+        try:
+            given = orjson.loads(given)
+        except orjson.JSONDecodeError:
+            raise ValueError("must be a list of issuers; a variable or a flag writes it as JSON: `[{…}]`") from None
+    return tuple(given) if isinstance(given, list) else given
+
+
+def role_map(given: Any) -> Any:
+    """What a claim says → roles; one role may stand without brackets."""
+    if not isinstance(given, dict):
+        return given
+    return {name: (roles,) if isinstance(roles, str) else sequence(roles) for name, roles in given.items()}
+
+
+def https_url(given: Any) -> str:
+    found = _HTTPS.fullmatch(given) if isinstance(given, str) else None
+    if found is None or not _HOST.fullmatch(found[1]) or int(found[2] or 1) not in range(1, _PORT_LIMIT):
+        raise ValueError(
+            "must be an `https://` URL without user, password and fragment, such as `https://id.example/jwks`"
+        )
+    return str(given)
 
 
 def host(given: Any) -> str:

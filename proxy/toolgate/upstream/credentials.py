@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from toolgate.core.catalog import Credential, Secret, Target
+from toolgate.keys import regular_file
 from toolgate.ports import UpstreamError
 from toolgate.upstream.redact import Redactor
 from toolgate.upstream.request import Added, authority, spoken
@@ -118,14 +118,7 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 
 def _content(path: Path) -> str:
-    """The file's text. Never waits: a pipe or a device is not a secret."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError
-        content = os.read(descriptor, _MAX_SECRET + 1)
-    finally:
-        os.close(descriptor)
+    content = regular_file(path, _MAX_SECRET)
     if len(content) > _MAX_SECRET:
         raise _NotReadyError(f"the upstream credential in `${{file:{path}}}` is longer than 64 KiB")
     text = content.decode("utf-8", "replace")

@@ -16,23 +16,12 @@ from typing import Final, NoReturn, TypeAlias, TypeVar
 from toolgate.core.addresses import denied, is_address
 from toolgate.core.catalog import Target
 from toolgate.ports import UpstreamError
+from toolgate.tls import client_context, connection_fault
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[tuple[str, ...]]]
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 
 _MAX_ATTEMPTS: Final = 4
-# X.509 verification results (OpenSSL's x509_vfy.h) as an operator would say them.
-_VERIFY: Final = {
-    9: "its certificate is not valid yet",
-    10: "its certificate has expired",
-    18: "its certificate is self-signed and not trusted",
-    19: "its certificate chain ends in a root that is not trusted",
-    20: "its certificate is signed by an authority that is not trusted",
-    21: "its certificate is signed by an authority that is not trusted",
-    23: "its certificate has been revoked",
-    62: "its certificate is for another host name",
-    64: "its certificate is for another address",
-}
 
 
 async def resolve(host: str, port: int) -> tuple[str, ...]:
@@ -94,7 +83,7 @@ class Dialer:
         try:
             return await self._connect(addresses[-1], make, context)
         except OSError as error:
-            self._fail(_reason(error))
+            self._fail(connection_fault(error))
 
     async def _connect(self, address: str, make: Callable[[], _Protocol], context: ssl.SSLContext | None) -> _Protocol:
         loop = asyncio.get_running_loop()
@@ -110,7 +99,7 @@ class Dialer:
         try:
             changed_ns = _changed_ns(target.ca_file)
             if self._context is None or self._context[0] != changed_ns:
-                made = await asyncio.get_running_loop().run_in_executor(None, _tls_context, target.ca_file)
+                made = await asyncio.get_running_loop().run_in_executor(None, client_context, target.ca_file)
                 self._context = (changed_ns, made)
         except (OSError, ssl.SSLError):
             self._fail(f"cannot be verified: its `ca_file` `{target.ca_file}` is missing or holds no certificates")
@@ -120,33 +109,5 @@ class Dialer:
         raise UpstreamError("upstream.unreachable", f"the upstream {self._place} {what}", sent="no") from None
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    # SECURITY: not ssl.create_default_context, which writes session keys where $SSLKEYLOGFILE points.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file:
-        context.load_verify_locations(cafile=ca_file)
-    else:
-        context.load_default_certs()
-    return context
-
-
 def _changed_ns(ca_file: str | None) -> int:
     return Path(ca_file).stat().st_mtime_ns if ca_file else 0
-
-
-def _reason(error: OSError) -> str:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"cannot be trusted: {_VERIFY.get(error.verify_code, 'its certificate does not verify')}"
-        case ssl.SSLError():
-            return f"did not complete the TLS handshake (`{error.reason or 'closed'}`); check its scheme and port"
-        case TimeoutError():
-            return "did not accept a connection in time"
-        case ConnectionRefusedError():
-            return "refused the connection"
-        case ConnectionError():
-            return "closed the connection while it was made"
-        case _:
-            return "cannot be reached from here"
