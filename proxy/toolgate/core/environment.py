@@ -5,18 +5,38 @@ RULE: each function answers one line of `check` or `decide`: a Refusal, or None 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
-
-import orjson
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Absent, Operation, ResourceAt
 from toolgate.core.codes import CODES
-from toolgate.core.model import Recovery, Refusal, ValidCall, Violation
+from toolgate.core.covers import Cover
+from toolgate.core.model import (
+    Facts,
+    Json,
+    Recovery,
+    Refusal,
+    Resource,
+    ResourceCatalogue,
+    Situation,
+    ValidCall,
+    Violation,
+)
 from toolgate.core.suggest import near, shortened
+from toolgate.core.wiretext import echo
 
 _SPOKEN: Final = {"prod": "production", "dev": "development"}
 _NAMED: Final = 3  # how many near names a message gives: enough to choose from, short enough to read
+_SHOWN: Final = 20  # how many omitted resources a violation lists
+_READY_AGAIN_S: Final = (
+    5.0  # when to ask again: what is missing is looked for every second, and read again with a pause
+)
+MOST_RESOURCES: Final = 256  # of one call
+_NO_ATTRIBUTES: Final[Mapping[str, Json]] = MappingProxyType({})
+_UNLISTED: Final[Mapping[str, Mapping[str, Json]]] = MappingProxyType({})
 
 
 def spoken(environment: str) -> str:
@@ -50,20 +70,81 @@ def disallowed(operation: Operation, bundle: Bundle) -> Refusal:
     return Refusal(code, detail, recovery, stage="environment", operation=operation)
 
 
-def missing_resource(valid: ValidCall, bundle: Bundle) -> Refusal | None:
-    """The first resource the arguments name that the catalogue of this environment does not hold."""
-    catalogues = bundle.resources.get(valid.operation.tool)
-    if not catalogues:
+def not_ready(operation: Operation, situation: Situation) -> Refusal | None:
+    """What the tool needs is not there now: its credential, or what is known of the resources its calls name."""
+    if not situation.unready and not operation.awaits:
         return None
-    for resource in valid.operation.resources:
-        catalogue = catalogues.get(resource.type)
-        if catalogue is None:
+    why = situation.unready.get(operation.tool)
+    if why is None and operation.awaits:
+        why = _awaited(operation, situation)
+    if why is None:
+        return None
+    code = CODES["environment.not_ready"]
+    recovery = written_way(operation, code.code) or Recovery(code.action, code.hint)
+    return Refusal(
+        code,
+        f"`{operation.key}` is not ready: {why}",
+        recovery._replace(retry_after_s=_READY_AGAIN_S),
+        stage="environment",
+        operation=operation,
+    )
+
+
+def missing_resource(valid: ValidCall, facts: Facts, bundle: Bundle) -> Refusal | None:
+    """The first resource the arguments name that the catalogue of this environment does not hold."""
+    operation = valid.operation
+    for resource in operation.resources:
+        ids = resource.at.ids(valid.arguments)
+        if len(ids) > MOST_RESOURCES:
+            return _too_many(operation, resource, len(ids))
+        if resource.catalogue is None:
             continue
-        for value in resource.at.values(valid.arguments):
-            name = value if isinstance(value, str) else orjson.dumps(value).decode()
+        catalogue = catalogue_of(resource.catalogue, resource.type, facts, bundle)
+        for name in ids:
             if name not in catalogue:
-                return _not_found(valid.operation, resource, name, bundle)
+                return _not_found(operation, resource, name, catalogue, bundle)
     return None
+
+
+def omitted_resource(valid: ValidCall, facts: Facts, bundle: Bundle) -> Refusal | None:
+    """The first kind of resource of which the arguments leave one out that they must cover."""
+    for cover in valid.operation.covers:
+        catalogue = catalogue_of(cover.catalogue, cover.type, facts, bundle)
+        omitted = cover.omitted(valid.arguments, catalogue)
+        if omitted:
+            return _omitted(valid.operation, cover, omitted, bundle)
+    return None
+
+
+def resources_of(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Resource, ...]:
+    """What a call is about: the resources its arguments name, each once, with their attributes; else the tool itself."""
+    operation = valid.operation
+    if not operation.resources:
+        return _itself(operation.tool)
+    found: dict[tuple[str, str], Resource] = {}
+    for resource in operation.resources:
+        listed = _UNLISTED
+        if resource.catalogue is not None:
+            listed = catalogue_of(resource.catalogue, resource.type, facts, bundle).attributes
+        for name in resource.at.ids(valid.arguments):
+            found[resource.type, name] = Resource(resource.type, name, listed.get(name, _NO_ATTRIBUTES))
+    return tuple(found.values()) or _itself(operation.tool)
+
+
+@lru_cache(maxsize=256)
+def _itself(tool: str) -> tuple[Resource, ...]:
+    return (Resource("Tool", tool),)
+
+
+def catalogue_of(tool: str, kind: str, facts: Facts, bundle: Bundle) -> ResourceCatalogue:
+    """Return what is known of the resources of a type: as it was last read, or as its file lists them.
+
+    SECURITY: what is not known is empty, so that nothing is found in it.
+    """
+    for known in (facts.situation.catalogues.get(tool), bundle.resources.get(tool)):
+        if known is not None and kind in known:
+            return known[kind]
+    return ResourceCatalogue(kind, _UNLISTED)
 
 
 def written_way(operation: Operation, code: str) -> Recovery | None:
@@ -76,9 +157,32 @@ def written_way(operation: Operation, code: str) -> Recovery | None:
     return Recovery(default.action, hint, way.use)
 
 
-def _not_found(operation: Operation, resource: ResourceAt, name: str, bundle: Bundle) -> Refusal:
+def _awaited(operation: Operation, situation: Situation) -> str | None:
+    for tool, kind in operation.awaits:
+        if kind not in situation.catalogues.get(tool, _UNLISTED):
+            return situation.unready.get(tool) or f"the list of {kind} of `{tool}` has not been read yet"
+    return None
+
+
+def _too_many(operation: Operation, resource: ResourceAt, count: int) -> Refusal:
+    """SECURITY: each resource is judged for itself, so a call names only so many."""
+    code = CODES["arguments.too_large"]
+    message = f"names {count} resources; a call may name {MOST_RESOURCES}"
+    return Refusal(
+        code,
+        f"the call {message}",
+        written_way(operation, code.code) or Recovery(code.action, "Split the work into several calls."),
+        stage="resources",
+        violations=(Violation(resource.at.pointer, "resource", message, MOST_RESOURCES),),
+        operation=operation,
+    )
+
+
+def _not_found(
+    operation: Operation, resource: ResourceAt, name: str, catalogue: ResourceCatalogue, bundle: Bundle
+) -> Refusal:
     code, kind = CODES["environment.resource_not_found"], resource.type
-    nearest = near(name, bundle.resources[operation.tool][kind].attributes, _NAMED)
+    nearest = near(name, catalogue.attributes, _NAMED)
     hint = f"Use {_either(nearest)}, which exists here." if nearest else code.hint
     suggestion = nearest[0] if nearest else None
     return Refusal(
@@ -92,6 +196,38 @@ def _not_found(operation: Operation, resource: ResourceAt, name: str, bundle: Bu
     )
 
 
+def _omitted(operation: Operation, cover: Cover, omitted: tuple[str, ...], bundle: Bundle) -> Refusal:
+    code, kind = CODES["environment.resource_omitted"], cover.type
+    listed, place = _listed(omitted), cover.at.pointer
+    fitting = f" whose {_conditions(cover)}" if cover.where else ""
+    return Refusal(
+        code,
+        f"the call leaves out {kind} {listed}; in {spoken(bundle.environment)} "
+        f"`{operation.key}` must cover every {kind}{fitting}",
+        written_way(operation, code.code)
+        or Recovery(code.action, f"Include {listed} at `{place}`, then send it again."),
+        stage="resources",
+        violations=(Violation(place, "covers", f"{kind} {listed} must be named here", omitted[:_SHOWN]),),
+        operation=operation,
+        title=f"{kind}Omitted",
+    )
+
+
+def _conditions(cover: Cover) -> str:
+    return " and ".join(
+        f"`{key}` is {' or '.join(echo(value) for value in values)}" for key, values in cover.where.items()
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - _NAMED
+    shown = [f"`{shortened(name)}`" for name in names[:_NAMED]]
+    if more > 0:
+        return f"{', '.join(shown)} and {more:,} more"
+    return " and ".join(shown) if len(shown) < _NAMED else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
 def _either(names: tuple[str, ...]) -> str:
-    quoted = [f"`{name}`" for name in names]
+    quoted = [f"`{shortened(name)}`" for name in names]  # SECURITY: an upstream chooses the names of a live catalogue
     return " or ".join(quoted) if len(quoted) < _NAMED else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import orjson
+
 from toolgate.core.model import Json
 
 Root: TypeAlias = Literal["args", "response.body", "response.header"]
@@ -18,6 +20,7 @@ _DOTTED: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
+_WHOLE: Final = 1 << 64  # beyond, a whole number is no integer that JSON here can hold
 _FORMS: Final = "`$args.name`, `$args#/body/items/*/name`, `$response.body#/items` or `$response.header.Name`"
 
 
@@ -45,6 +48,27 @@ class Expression:
             if not found:
                 return ()
         return tuple(found)
+
+    def ids(self, root: Json) -> tuple[str, ...]:
+        """Return the resource ids it names in `root`: each once, in document order; an array's are its elements."""
+        value = root
+        for token in self.tokens:
+            value = value.get(token) if type(value) is dict and token != EVERY else None
+        if type(value) is str:  # nearly always
+            return (value,)
+        found = self.values(root)
+        if any(isinstance(value, list) for value in found):
+            found = tuple(each for value in found for each in (value if isinstance(value, list) else (value,)))
+        return tuple(dict.fromkeys(map(id_of, found)))
+
+
+def id_of(value: Json) -> str:
+    """Return what a value says as the id of a resource: text as it stands, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+        return str(int(value))  # SECURITY: one number has one id, however it is written (`1`, `1.0`, `1e0`)
+    return orjson.dumps(value).decode()
 
 
 def parse_expression(text: str) -> Expression:

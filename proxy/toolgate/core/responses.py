@@ -12,7 +12,7 @@ from typing import Final
 import jiter
 
 from toolgate.core.bodies import WrongMediaType, is_json, matches, parse_media_type
-from toolgate.core.model import Violation
+from toolgate.core.model import Json, Violation
 from toolgate.core.schema import Judge
 
 _UNREADABLE: Final = "the answer is declared as JSON and cannot be read as JSON"
@@ -32,6 +32,14 @@ class Responses:
         """Whether a JSON schema is declared to judge this answer by."""
         return self.can_judge and self._find(status, content_type) is not None
 
+    def schema(self, status: int) -> Mapping[str, Json] | None:
+        """Return the schema declared for a JSON answer with this status, standing alone; None where none is."""
+        key = self._status_key(status)
+        names = [name for name in self._declared[key] if is_json(name)] if key is not None else []
+        if key is None or not names:
+            return None
+        return self._judge(key, "application/json" if "application/json" in names else names[0]).schema
+
     def violations(self, status: int, content_type: str, body: bytes) -> tuple[Violation, ...]:
         """Return what is wrong with an answer; nothing where nothing is declared."""
         found = self._find(status, content_type)
@@ -45,9 +53,7 @@ class Responses:
 
     def _find(self, status: int, content_type: str) -> tuple[str, str] | None:
         """Return the status and media type as declared: the exact one before a range before the default."""
-        code = str(status)
-        keys = (code, f"{code[0]}XX", "DEFAULT")
-        by_type_key = next((key for key in keys if key in self._declared), None)
+        by_type_key = self._status_key(status)
         if by_type_key is None:
             return None
         try:
@@ -59,6 +65,10 @@ class Responses:
         declared = self._declared[by_type_key]
         candidates = [each for each in declared if matches(each, essence)]
         return (by_type_key, min(candidates, key=lambda each: each.count("*"))) if candidates else None
+
+    def _status_key(self, status: int) -> str | None:
+        code = str(status)
+        return next((key for key in (code, f"{code[0]}XX", "DEFAULT") if key in self._declared), None)
 
     def _judge(self, status: str, media_type: str) -> Judge:
         judge = self._judges.get((status, media_type))

@@ -38,7 +38,15 @@ _OF_VALUES: Final = frozenset(
     {"required", "minProperties", "maxProperties", "patternProperties", "propertyNames", "dependentRequired"}
     | {"dependentSchemas", "minItems", "maxItems", "uniqueItems", "prefixItems", "contains"}
 )
-FILE_DESCRIBED: Final[dict[str, Json]] = {"type": "object", "required": ["size", "sha256"]}
+_DESCRIPTION: Final[dict[str, Json]] = {
+    "size": {"type": "integer"},
+    "sha256": {"type": "string"},
+    "content_type": {"type": "string"},
+    "filename": {"type": "string"},
+}
+FILE_DESCRIBED: Final[dict[str, Json]] = {
+    "type": "object", "properties": _DESCRIPTION, "required": ["size", "sha256"],
+}  # fmt: skip
 FILE_SHOWN: Final[dict[str, Json]] = {
     "description": "text as it is, or bytes as base64",
     "anyOf": [
@@ -161,7 +169,7 @@ def _described(lowered: Json) -> dict[str, Json]:
     if isinstance(lowered, Mapping):
         bounds = (("minLength", "minimum"), ("maxLength", "maximum"))
         size |= {bound: lowered[length] for length, bound in bounds if length in lowered}
-    return {**FILE_DESCRIBED, "properties": {"size": size}}
+    return {**FILE_DESCRIBED, "properties": {**_DESCRIPTION, "size": size}}
 
 
 def _form_fields(context: Context, lowered: Json, encoding: Mapping[str, Json]) -> Fields:

@@ -11,13 +11,17 @@ from typing import Any, Final
 
 from toolgate.core.bundle import Note, NoteKind, Problem
 from toolgate.core.catalog import Limits, Operation, ResourceAt, Target, Way
+from toolgate.core.covers import Cover
+from toolgate.core.expressions import Expression
 from toolgate.core.signature import Signature
+from toolgate.load.catalogues import Catalogues
 from toolgate.load.documents import Document
+from toolgate.load.models import did_you_mean
 from toolgate.load.notes import Note as SchemaNote
 from toolgate.load.openapi import description_of
 from toolgate.load.schemas import Schemas
 from toolgate.load.tools import Rule, Ruled, ToolSpec, View
-from toolgate.load.toolspec import Sizes
+from toolgate.load.toolspec import CoverEntry, Sizes
 
 _LIMITS: Final = ("max_body", "max_response", "timeout_s", "idle_timeout_s")
 
@@ -29,6 +33,7 @@ class Builder:
     spec: ToolSpec
     names: Mapping[tuple[str, str], str]
     allowed: frozenset[str]  # keys, of every tool, in the environment it builds for
+    catalogues: Catalogues  # of that environment
     schemas: dict[int, tuple[Document, Schemas]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -82,6 +87,8 @@ class Builder:
             unknown_parameters=file.unknown_parameters,
             ignored_query=[each.query for each in view.entry.credentials if each.query is not None],
         )
+        resources = self._resources(view, ruled, signature)
+        covers = self._covers(view, ruled, signature) if allowed else ()
         return Operation(
             tool=file.tool,
             id=declared.id,
@@ -98,7 +105,9 @@ class Builder:
             limits=_limits(file, view, ruled.rules),
             forward_headers=frozenset(name.lower() for name in file.forward_headers),
             validate_responses=_innermost("validate_responses", file, view, ruled.rules) or "report",
-            resources=self._resources(ruled, signature),
+            resources=resources,
+            covers=covers,
+            awaits=self._awaits(resources, covers) if allowed else (),
             recovery=self._recovery(ruled.rules),
             cost=ruled.rules["cost"].value if "cost" in ruled.rules else {},
             environments=self.environments[declared.id],
@@ -117,20 +126,72 @@ class Builder:
         ways = rule.value.items() if rule else ()
         return {code: Way(way.hint, tuple(use for use in way.use if use in self.allowed)) for code, way in ways}
 
-    def _resources(self, ruled: Ruled, signature: Signature) -> tuple[ResourceAt, ...]:
+    def _resources(self, view: View, ruled: Ruled, signature: Signature) -> tuple[ResourceAt, ...]:
         rule = ruled.rules.get("resources")
         if rule is None:
             return ()
-        known = {parameter.key for parameter in signature.parameters} | ({"body"} if signature.bodies else set())
-        resources = []
+        found = []
         for entry in rule.value:
-            at = entry.expression
-            if at.tokens and at.tokens[0] not in known:
-                # SECURITY: a resource that is looked for where no argument is would never be found missing
-                message = f"`{entry.at}` names no argument of `{ruled.declared.id}`; it has {_listed(known)}"
-                self.problems.append(Problem(rule.shown, rule.line, "resources.at", message))
-            resources.append(ResourceAt(entry.type, at))
-        return tuple(resources)
+            self._check_place(rule, entry.at, entry.expression, ruled, signature)
+            owner = self._owner(rule, entry.type, ruled)
+            if owner is None and ruled.allowed:
+                self._check_type(rule, entry.type, view)
+            found.append(ResourceAt(entry.type, entry.expression, owner))
+        return tuple(found)
+
+    def _covers(self, view: View, ruled: Ruled, signature: Signature) -> tuple[Cover, ...]:
+        rule = ruled.rules.get("covers")
+        if rule is None:
+            return ()
+        covers = []
+        for entry in rule.value:
+            self._check_place(rule, entry.at, entry.expression, ruled, signature)
+            owner = self._owner(rule, entry.type, ruled)
+            if owner is None:
+                message = f"`covers` names {entry.type}, which no catalogue lists in `{view.environment}`; add one to `resources`"
+                self.problems.append(Problem(rule.shown, rule.line, "covers.type", message))
+                continue
+            self._check_where(rule, entry, owner)
+            where = {key: tuple(values) for key, values in entry.where.items()}
+            covers.append(Cover(entry.type, where, entry.expression, owner))
+        return tuple(covers)
+
+    def _check_place(self, rule: Rule, written: str, at: Expression, ruled: Ruled, signature: Signature) -> None:
+        """SECURITY: what is looked for where no argument is would never be found missing."""
+        known = {parameter.key for parameter in signature.parameters} | ({"body"} if signature.bodies else set())
+        if at.tokens and at.tokens[0] not in known:
+            message = f"`{written}` names no argument of `{ruled.declared.id}`; it has {_listed(known)}"
+            self.problems.append(Problem(rule.shown, rule.line, "resources.at", message))
+
+    def _check_type(self, rule: Rule, kind: str, view: View) -> None:
+        """SECURITY: a type that nobody lists holds every name; one that is nearly listed was meant to be."""
+        meant = did_you_mean(kind, self.catalogues.types())
+        if meant:
+            message = f"no catalogue lists {kind} in `{view.environment}`{meant}"
+            self.problems.append(Problem(rule.shown, rule.line, "resources.type", message))
+
+    def _owner(self, rule: Rule, kind: str, ruled: Ruled) -> str | None:
+        """Return the tool whose catalogue lists a type: this one, or the only other one that has it."""
+        listing = self.catalogues.tools_listing(self.spec.file.tool, kind)
+        if len(listing) > 1 and ruled.allowed:
+            named = " and ".join(f"`{tool}`" for tool in listing)
+            message = f"{kind} is listed by the tools {named}; give one of them another type's name, so that it is clear which is meant"
+            self.problems.append(Problem(rule.shown, rule.line, "resources.ambiguous", message))
+        return listing[0] if listing else None
+
+    def _check_where(self, rule: Rule, entry: CoverEntry, owner: str) -> None:
+        attributes = self.catalogues.attributes(owner, entry.type)
+        if attributes is None:
+            return
+        for key in entry.where:
+            if key not in attributes:
+                message = f"no {entry.type} has the attribute `{key}`{did_you_mean(key, attributes)}"
+                self.problems.append(Problem(rule.shown, rule.line, "covers.where", message))
+
+    def _awaits(self, resources: tuple[ResourceAt, ...], covers: tuple[Cover, ...]) -> tuple[tuple[str, str], ...]:
+        asked = [(each.catalogue, each.type) for each in resources if each.catalogue is not None]
+        asked += [(each.catalogue, each.type) for each in covers]
+        return tuple(dict.fromkeys(pair for pair in asked if self.catalogues.is_live(*pair)))
 
 
 def note_of(document: Document, note: SchemaNote) -> Note:

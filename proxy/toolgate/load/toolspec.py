@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from toolgate.core.codes import CODES
 from toolgate.core.expressions import Expression, parse_expression
@@ -19,16 +19,9 @@ from toolgate.load.models import Fits, Seconds, Size, Strict, did_you_mean
 _LARGEST_AMOUNT: Final = 1_000_000
 ANNOTATION: Final = "x-toolgate-"
 # Keys of later issues: named, so that nobody looks for a spelling mistake, and refused, so that nobody relies on them.
-NOT_YET: Final[Mapping[str, str]] = {
-    **dict.fromkeys(
-        ("covers", "expect", "errors", "mode", "faults", "mocks", "idempotent"),
-        "is not supported by this version yet; remove it",
-    ),
-    **dict.fromkeys(
-        ("from", "ttl_s", "next", "as", "max_items"),
-        "belongs to live catalogues, which this version does not read yet; list the resources in a file: `{file: …}`",
-    ),
-}
+NOT_YET: Final[Mapping[str, str]] = dict.fromkeys(
+    ("expect", "errors", "mode", "faults", "mocks", "idempotent"), "is not supported by this version yet; remove it"
+)
 # Framing, routing and identity are the gate's own; nobody else sets these.
 RESERVED_HEADERS: Final = frozenset(
     (
@@ -86,6 +79,27 @@ def _settled(value: str) -> str:
     return value
 
 
+def _in_body(value: str) -> str:
+    if parse_expression(value).root != "response.body":
+        raise ValueError(f"`{value}` must name a place in the reply's body: `$response.body#/metrics`")
+    return value
+
+
+def _in_reply(value: str) -> str:
+    if parse_expression(value).root == "args":
+        raise ValueError(
+            f"`{value}` must name a part of the reply: `$response.body#/next_cursor` or `$response.header.Link`"
+        )
+    return value
+
+
+def _choices(value: Any) -> Any:
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(each, str | int | float | bool) for each in values):
+        raise ValueError("must be a value such as `critical`, or a list of them")
+    return values
+
+
 def _settable(value: str) -> str:
     spoken = value.lower().replace("_", "-")  # SECURITY: many servers read the one as the other
     if spoken in RESERVED_HEADERS or spoken.startswith("toolgate-"):
@@ -127,7 +141,18 @@ RelativePath = Annotated[str, AfterValidator(_inside)]
 SetHeader = Annotated[str, Fits(_HEADER_NAME, _NOT_A_HEADER), AfterValidator(_settable)]
 ForwardedHeader = Annotated[str, Fits(_HEADER_NAME, _NOT_A_HEADER), AfterValidator(_forwardable)]
 EnvironmentName = Annotated[str, Fits(r"[a-z][a-z0-9_-]{0,31}", "must be an environment's name such as `prod`")]
-TypeName = Annotated[str, Fits(r"[A-Za-z_][A-Za-z0-9_]{0,63}", "must be a type's name such as `Metric`")]
+# A policy says `resource is Metric`, so what Cedar and the gate call their own cannot be a type of resources.
+_TAKEN_TYPES: Final = (
+    "Agent|Role|Action|Tool|true|false|if|then|else|in|is|like|has|__cedar"
+    "|Bool|Boolean|Long|String|Set|Record|Entity|Extension|decimal|datetime|duration|ipaddr"
+)
+TypeName = Annotated[
+    str,
+    Fits(
+        rf"(?!(?:{_TAKEN_TYPES})\Z)[A-Za-z_][A-Za-z0-9_]{{0,63}}",
+        "must be a type's name such as `Metric`, and not a word of Cedar or of the gate (`Agent`, `Role`, `Action`, `Tool`)",
+    ),
+]
 CostName = Annotated[str, Fits(r"[a-z][a-z0-9_]{0,31}", "must be a cost's name such as `usd` or `tokens`")]
 ToolName = Annotated[
     str,
@@ -148,6 +173,19 @@ Cost = Annotated[
                     "required": ["reserve", "settle"],
                     "additionalProperties": False,
                 },
+            ]
+        }
+    ),
+]
+ItemKey = Annotated[str, Field(min_length=1, max_length=128)]
+Choices = Annotated[
+    Any,
+    BeforeValidator(_choices),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "number", "boolean"]},
+                {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}},
             ]
         }
     ),
@@ -180,6 +218,23 @@ class ResourceAtEntry(Strict):
         return parse_expression(self.at)
 
 
+class CoverEntry(Strict):
+    """Resources a call may not leave out."""
+
+    type: TypeName = Field(description="The resources' type, as the catalogue names it.")
+    where: dict[Annotated[str, Field(min_length=1)], Choices] = Field(
+        default_factory=dict,
+        description="Attributes and the value, or list of values, they have; left out: every resource.",
+    )
+    at: Annotated[str, AfterValidator(_expression)] = Field(
+        description="Where the call names them: `$args#/body/metrics/*/name`."
+    )
+
+    @property
+    def expression(self) -> Expression:
+        return parse_expression(self.at)
+
+
 class WayEntry(Strict):
     """A way forward the operator writes for one code."""
 
@@ -192,6 +247,9 @@ class OperationEntry(Sizes):
 
     effect: Effect | None = Field(None, description="read, write or destructive; default from the HTTP method.")
     resources: list[ResourceAtEntry] | None = Field(None, description="The resources a call names.")
+    covers: list[CoverEntry] | None = Field(
+        None, description="The resources a call may not leave out; a call that does is refused."
+    )
     cost: dict[CostName, Cost] | None = Field(None, description="What a call costs. Kept; not enforced yet.")
     recovery: dict[Annotated[str, AfterValidator(_known_code)], WayEntry] | None = Field(
         None, description="By error code: what the agent should do instead."
@@ -218,11 +276,71 @@ class CredentialEntry(Strict):
         return self
 
 
+class ReadingEntry(Strict):
+    """An operation of the same tool whose reply lists the resources."""
+
+    model_config = ConfigDict(populate_by_name=False)  # `as`, and nothing else
+
+    operation: Annotated[str, Field(min_length=1)] = Field(description="The operation's id; it must read.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="What it is called with, but for the page.")
+    items: Annotated[str, AfterValidator(_in_body)] = Field(
+        description="Where in the reply the array stands: `$response.body#/metrics`."
+    )
+    id: ItemKey = Field("id", description="The key of each item that holds its id; the other keys are attributes.")
+    next: Annotated[str, AfterValidator(_in_reply)] | None = Field(
+        None,
+        description="Where the reply says what to ask next: a cursor, a URL, or `$response.header.Link` (its `rel=next`).",
+    )
+    page: Annotated[str, Field(min_length=1)] | None = Field(
+        None, alias="as", description="The parameter that asks for it; without `next`, pages are counted from 1."
+    )
+    max_items: int = Field(10_000, ge=1, le=100_000, description="More items than this fail the reading.")
+
+    @model_validator(mode="after")
+    def _asked_for(self) -> ReadingEntry:
+        if self.next is not None and self.page is None:
+            raise ValueError("has `next` without `as`: name the parameter that asks for the next page")
+        return self
+
+
 class CatalogueEntry(Strict):
     """The resources of one type that exist in an environment."""
 
-    file: RelativePath = Field(description="A YAML list of objects, each with its id and its attributes.")
-    id: Annotated[str, Field(min_length=1)] = Field("id", description="The key of each object that holds its id.")
+    model_config = ConfigDict(populate_by_name=False)  # `from`, and nothing else
+
+    file: RelativePath | None = Field(None, description="A YAML list of objects, each with its id and its attributes.")
+    id: ItemKey | None = Field(None, description="The key of each object of the file that holds its id; default `id`.")
+    reading: ReadingEntry | None = Field(
+        None, alias="from", description="Instead of a file: the operation that lists them, read in the background."
+    )
+    ttl_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] | None = Field(
+        None, description="Seconds between two readings; default 30."
+    )
+    stale_s: Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)] | None = Field(
+        None, description="Older than this, it is not relied on; default ten times `ttl_s`, and 300 at least."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CatalogueEntry:
+        if (self.file is None) == (self.reading is None):
+            raise ValueError("must have exactly one of `file` and `from`")
+        if self.reading is not None and self.id is not None:
+            raise ValueError("has `id` beside `from`; write it inside: `from: {operation: …, items: …, id: name}`")
+        if self.reading is None and (self.ttl_s is not None or self.stale_s is not None):
+            raise ValueError(
+                "has `ttl_s` or `stale_s` beside `file`; they belong to `from`: a file is as fresh as the bundle"
+            )
+        if self.stale_s is not None and self.stale_s <= self.every_s:
+            raise ValueError(f"has `stale_s: {self.stale_s:g}`, which is not longer than its `ttl_s: {self.every_s:g}`")
+        return self
+
+    @property
+    def every_s(self) -> float:
+        return 30.0 if self.ttl_s is None else self.ttl_s
+
+    @property
+    def relied_on_s(self) -> float:
+        return max(10 * self.every_s, 300.0) if self.stale_s is None else self.stale_s
 
 
 class EnvironmentEntry(Sizes):
