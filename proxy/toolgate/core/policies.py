@@ -1,0 +1,87 @@
+"""Every statement of a bundle, and what they say together (DESIGN §7).
+
+RULE: no statements, nothing allowed. Cedar is imported when there is a statement, and not before: it costs memory and
+time to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
+from toolgate.core.reads import NOTHING, Reads
+
+if TYPE_CHECKING:
+    from toolgate.core.catalog import Operation
+    from toolgate.core.kinds import Fields
+    from toolgate.core.model import Principal
+    from toolgate.core.slate import Slate
+
+Shapes = Mapping[str, Mapping[str, "Fields"]]  # tool → type → the attributes statements see
+_NO_SHAPES: Final[Shapes] = MappingProxyType({})
+
+
+class Policies:
+    """What may be done, by whom, to what. Raises ValueError for statements that `load` should have refused."""
+
+    __slots__ = ("_operations", "_slate", "reads_run", "statements")
+
+    def __init__(
+        self, statements: Iterable[Statement], operations: Iterable[Operation], shapes: Shapes = _NO_SHAPES
+    ) -> None:
+        given = tuple(statements)
+        self.statements: Mapping[str, Statement] = {each.id: each for each in given}
+        self._operations = tuple(operations)
+        self._slate = _slate_of(given, shapes) if given else None
+        self.reads_run: bool = self._slate is not None and self._slate.reads_run
+
+    def rule(self, question: Question) -> Ruling:
+        """Rule on a call about one resource; a call about several is allowed only if each is."""
+        return NOT_ALLOWED if self._slate is None else self._slate.rule(question)
+
+    def standing(self, principal: Principal, operation: Operation, environment: str) -> tuple[str, ...] | None:
+        """Return the permits that allow this principal each call of an operation, where that was ruled and is one answer."""
+        return None if self._slate is None else self._slate.standing(principal, operation, environment)
+
+    def may(self, principal: Principal, operation: Operation, environment: str) -> bool:
+        """Whether some call could be permitted, if need be after a person said yes. False means that none ever is."""
+        return self._slate is not None and self._slate.prospects.may(principal, operation, environment)
+
+    def may_ask(self, principal: Principal, operation: Operation, environment: str) -> bool:
+        """Whether some call that could be permitted would have to be approved by a person first."""
+        return self._slate is not None and self._slate.prospects.may_ask(principal, operation, environment)
+
+    def near_misses(self, question: Question) -> tuple[NearMiss, ...]:
+        """Return the permits that would hold but for one condition. For explaining only: each is evaluated by itself."""
+        return () if self._slate is None else self._slate.near_misses(question)
+
+    def applied(self, question: Question) -> tuple[Applied, ...]:
+        """Return which statements of the slice hold, each evaluated by itself. For explaining only."""
+        return () if self._slate is None else self._slate.applied(question)
+
+    def reads(self, operation: Operation) -> Reads:
+        """Return what is read of a call of this operation: what else must be journaled to decide it again."""
+        return NOTHING if self._slate is None else self._slate.reads(operation)
+
+    def needed(self, operation: Operation) -> Needed:
+        """Return what of that a journal line must hold beside the arguments."""
+        return NOTHING_NEEDED if self._slate is None else self._slate.needed(operation)
+
+    def for_action(self, operation: Operation) -> tuple[Statement, ...]:
+        """Return the statements whose action scope holds this operation, by id."""
+        return () if self._slate is None else self._slate.index.of(operation)
+
+    def covers_nothing(self) -> tuple[Statement, ...]:
+        """Return the statements whose action scope holds no operation of this environment, by id."""
+        if self._slate is None:
+            return ()
+        covering = {each.id for operation in self._operations for each in self._slate.index.of(operation)}
+        return tuple(each for each in self._slate.index.statements.values() if each.id not in covering)
+
+
+def _slate_of(statements: tuple[Statement, ...], shapes: Shapes) -> Slate:
+    from toolgate.core.slate import Slate  # noqa: PLC0415 (the import of Cedar: see the RULE)
+
+    return Slate(statements, shapes)

@@ -1,0 +1,234 @@
+"""What a set of statements is told of a call: only what they read, as Cedar holds it (CEDAR.md §2, §5).
+
+RULE: compiled once for an operation and its statements. Equal bytes mean that Cedar would be told the same, so what is
+told is also the key under which a ruling may be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, TypeAlias
+
+import orjson
+
+from toolgate.core import derived
+from toolgate.core.actions import ACTION, PRINCIPAL, ROLE, TOOL, groups
+from toolgate.core.catalog import Operation
+from toolgate.core.conversion import Tell, Untold, teller, wanted
+from toolgate.core.kinds import Fields, Kind
+from toolgate.core.model import Json, Resource
+from toolgate.core.policy import Question
+from toolgate.core.reads import Reads
+
+MOST_CONTEXT: Final = 32 << 10  # bytes: Cedar reads about 300 kB of context in 0.1 s, and nothing else runs meanwhile
+MOST_ID: Final = 4096  # characters of a resource's id
+ANYONE: Final = "*"  # stands for an id that no statement reads
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_ATTRIBUTES: Final = Fields({})
+
+Member: TypeAlias = tuple[str, Callable[[Question], Json]]  # of the context; None where it is not there
+
+
+class Told(NamedTuple):
+    """Everything Cedar is told of a question; equal means that the ruling is the same."""
+
+    principal: str
+    roles: tuple[str, ...]
+    tags: tuple[str | None, ...]
+    type: str  # of the resource
+    resource: str
+    attributes: bytes  # as Cedar reads them
+    context: bytes
+
+
+class Projection:
+    """How a question about one operation is told to statements that read no more than `reads`."""
+
+    __slots__ = (
+        "_context", "_fixed", "_names_principal", "_names_resource", "_of_resource", "_shapes", "_tags", "_tellers",
+        "action", "tells_time",
+    )  # fmt: skip
+
+    def __init__(
+        self, reads: Reads, operation: Operation, kind: Callable[[], Kind], shapes: Mapping[str, Fields]
+    ) -> None:
+        self._shapes = shapes
+        self._names_principal = "principal" in reads.identities
+        self._names_resource = "resource" in reads.identities
+        self._tags = tuple(sorted(reads.tags))
+        of_resource = reads.under("resource")
+        self._of_resource = of_resource if of_resource.values or of_resource.presence else None
+        self._tellers: dict[str, Tell] = {}  # by type, compiled when one first comes
+        self._context = tuple(_members(reads.under("context"), kind))
+        is_fixed = all(name == "environment" for name, _ in self._context)
+        self._fixed: dict[str, bytes] | None = {} if is_fixed else None  # by environment: a bundle has one
+        self.action = operation if "action" in reads.identities else None
+        self.tells_time = reads.touches("context", "now")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing is told of a call but who calls and what it is about."""
+        return self._fixed is not None
+
+    def tell(self, question: Question) -> Told:
+        """Raise Untold when something that is read cannot be held by Cedar exactly."""
+        principal, resource = question.principal, question.resource
+        try:
+            return Told(
+                principal.id if self._names_principal else ANYONE,
+                principal.roles,
+                tuple([_claim(principal.claims, tag) for tag in self._tags]) if self._tags else (),
+                resource.type,
+                _named(resource) if self._names_resource else ANYONE,
+                b"" if self._of_resource is None else self._attributes(resource, self._of_resource),
+                self._told_context(question),
+            )
+        except (TypeError, OverflowError, RecursionError):  # text that is no Unicode, a time beyond the calendar
+            raise Untold("cannot be written for Cedar") from None
+
+    def entities(self, told: Told) -> Json:
+        """Return what Cedar must know beside the request: who is in which role, the tags and attributes that are read."""
+        tags = {tag: text for tag, text in zip(self._tags, told.tags, strict=True) if text is not None}
+        roles = [{"type": ROLE, "id": role} for role in told.roles]
+        known: list[Json] = [{"uid": principal_uid(told), "attrs": {}, "parents": roles, "tags": tags}]
+        if told.attributes:
+            attributes = orjson.Fragment(told.attributes)
+            known.append({"uid": resource_uid(told), "attrs": attributes, "parents": []})
+        if self.action is not None:
+            parents = [{"type": ACTION, "id": group} for group in groups(self.action)]
+            known.append({"uid": self._action_uid(), "attrs": {}, "parents": parents})
+        return known
+
+    def request(self, told: Told) -> dict[str, Json]:
+        return {
+            "principal": principal_uid(told),
+            "action": self._action_uid(),
+            "resource": resource_uid(told),
+            "context": told.context.decode(),
+        }
+
+    def _action_uid(self) -> dict[str, str]:
+        # The statements of a slice match by their place in it: what the action is called matters only to a condition.
+        return {"type": ACTION, "id": ANYONE if self.action is None else self.action.key}
+
+    def _attributes(self, resource: Resource, read: Reads) -> bytes:
+        tell = self._tellers.get(resource.type) or self._teller(resource.type, read)
+        try:
+            return _bounded(orjson.dumps(tell(resource.attributes)))
+        except Untold as untold:
+            raise untold.of("resource") from None
+
+    def _teller(self, kind: str, read: Reads) -> Tell:
+        tell = teller(self._shapes.get(kind, _NO_ATTRIBUTES), wanted(read.values, read.presence))
+        if kind in self._shapes or kind == TOOL:  # the types of a toolspec, so they are few
+            self._tellers[kind] = tell
+        return tell
+
+    def _told_context(self, question: Question) -> bytes:
+        if self._fixed is None:
+            return self._written(question)
+        return self._fixed.get(question.environment) or self._fixed.setdefault(
+            question.environment, self._written(question)
+        )
+
+    def _written(self, question: Question) -> bytes:
+        context = {}
+        for name, tell in self._context:
+            told = tell(question)
+            if told is not None:
+                context[name] = told
+        return _bounded(orjson.dumps(context))
+
+
+def principal_uid(told: Told) -> dict[str, str]:
+    return {"type": PRINCIPAL, "id": told.principal}
+
+
+def resource_uid(told: Told) -> dict[str, str]:
+    return {"type": told.type, "id": told.resource}
+
+
+def _named(resource: Resource) -> str:
+    if len(resource.id) > MOST_ID:
+        raise Untold(f"has an id longer than the {MOST_ID} characters statements can be told").of("resource")
+    return resource.id
+
+
+def _bounded(written: bytes) -> bytes:
+    if len(written) > MOST_CONTEXT:
+        raise Untold(f"is more than the {MOST_CONTEXT >> 10} KiB statements can be told")
+    return written
+
+
+def _claim(claims: Mapping[str, str], tag: str) -> str | None:
+    claim = claims.get(tag)
+    if claim is not None and type(claim) is not str:  # SECURITY: anything else could be one of Cedar's escapes
+        raise Untold("is not a text", tag).of("principal")
+    return claim
+
+
+def _members(reads: Reads, kind: Callable[[], Kind]) -> Iterator[Member]:
+    """Compile the members of the context that are read, in one order."""
+    if reads.touches("environment"):
+        yield "environment", lambda question: question.environment
+    if reads.touches("args"):
+        yield "args", _args(reads.under("args"), kind())
+    if reads.touches("nulls"):
+        yield "nulls", _nulls(reads.under("nulls"))
+    if reads.touches("derived"):
+        yield "derived", _derived(reads.under("derived"), kind())
+    if reads.touches("run"):
+        yield "run", _run(reads.under("run"))
+    if reads.touches("now"):
+        yield "now", lambda question: _datetime(question.now_ms)
+    if reads.touches("on_behalf_of"):
+        yield "on_behalf_of", lambda question: question.principal.on_behalf_of
+
+
+def _args(reads: Reads, kind: Kind) -> Callable[[Question], Json]:
+    tell = teller(kind, wanted(reads.values, reads.presence))
+    return lambda question: tell(question.arguments)
+
+
+def _nulls(reads: Reads) -> Callable[[Question], Json]:
+    derive = derived.all_nulls if () in reads.values else derived.nulls(reads.named())
+    return lambda question: derive(question.arguments)
+
+
+def _derived(reads: Reads, kind: Kind) -> Callable[[Question], Json]:
+    counts = tuple((text, derived.count(kind, text)) for text in sorted(reads.named("count")))
+    everies = tuple((text, derived.every(kind, text)) for text in sorted(reads.named("every")))
+
+    def tell(question: Question) -> Json:
+        return {"count": _there(counts, question.arguments), "every": _there(everies, question.arguments)}
+
+    return tell
+
+
+def _there(derives: Iterable[tuple[str, derived.Derive]], arguments: Json) -> dict[str, Json]:
+    told = ((text, derive(arguments)) for text, derive in derives)
+    return {text: each for text, each in told if each is not None}
+
+
+def _run(reads: Reads) -> Callable[[Question], Json]:
+    numbers = tuple(name for name in ("calls", "refusals", "age_s") if reads.touches(name))
+    completed = reads.under("completed")
+    asked = None if () in completed.values else tuple(sorted(completed.named()))
+    operations = tuple(sorted(reads.named("by_operation")))
+
+    def tell(question: Question) -> Json:
+        run = question.run
+        told: dict[str, Json] = {}
+        for name in numbers:
+            told[name] = getattr(run, name)
+        told["completed"] = sorted(run.completed if asked is None else run.completed.intersection(asked))
+        told["by_operation"] = {key: run.by_operation.get(key, 0) for key in operations}
+        return told
+
+    return tell
+
+
+def _datetime(at_ms: int) -> Json:
+    written = (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"__extn": {"fn": "datetime", "arg": written}}

@@ -1,0 +1,154 @@
+"""Every statement at run time: operation by operation, what was worked out of them when it was first asked for.
+
+RULE: whatever is kept here is bounded, and can be worked out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from toolgate.core.actions import TOOL, arguments_kind
+from toolgate.core.catalog import Operation
+from toolgate.core.explaining import applied, near_misses
+from toolgate.core.kinds import Describer, Fields, Kind
+from toolgate.core.model import Principal
+from toolgate.core.policy import NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
+from toolgate.core.prospects import Prospects
+from toolgate.core.reads import Reads
+from toolgate.core.recent import Recent
+from toolgate.core.rulings import Memory, Rulings, View
+from toolgate.core.slices import Index, Library
+
+_MOST_OPERATIONS: Final = 8192  # whose rulings are kept compiled: a few kB each
+_MOST_STANDING: Final = 8192  # each holds a principal
+_NO_SHAPES: Final[Mapping[str, Fields]] = {}
+
+
+class Bearing(NamedTuple):
+    """The slice of an operation, compiled."""
+
+    enforced: Rulings
+    audited: Rulings | None  # as if the statements in audit were enforced too
+
+
+class Standing(NamedTuple):
+    """The permits that allow a principal every call of an operation. It holds the principal, so that its id stays its own."""
+
+    principal: Principal
+    statements: tuple[str, ...]
+
+
+class Slate:
+    """The statements of a bundle, indexed and compiled."""
+
+    __slots__ = (
+        "_alike",
+        "_bearings",
+        "_describers",
+        "_library",
+        "_memory",
+        "_needed",
+        "_shapes",
+        "_standing",
+        "index",
+        "prospects",
+    )
+
+    def __init__(self, statements: Iterable[Statement], shapes: Mapping[str, Mapping[str, Fields]]) -> None:
+        self.index = Index(statements)
+        self.prospects = Prospects(self.index)
+        self._shapes = shapes
+        self._library = Library(self.index.statements)
+        self._memory = Memory()
+        self._describers: dict[int, Describer] = {}
+        self._bearings: Recent[Operation, Bearing] = Recent(_MOST_OPERATIONS)
+        self._alike: Recent[tuple[str, ...], Bearing] = Recent(_MOST_OPERATIONS)
+        self._needed: Recent[Operation, Needed] = Recent(_MOST_OPERATIONS)
+        self._standing: Recent[tuple[int, Operation, str], Standing] = Recent(_MOST_STANDING)
+
+    def rule(self, question: Question) -> Ruling:
+        operation = question.operation
+        bearing = self._bearings.get(operation) or self._bearings.keep(operation, self._bearing(operation))
+        ruling = bearing.enforced.rule(question)
+        if bearing.audited is None:
+            if ruling.kind == "allowed" and bearing.enforced.is_same_for_all and self._stands(question):
+                self._let_stand(question, ruling)
+            return ruling
+        shadow = bearing.audited.rule(question)
+        return ruling if shadow.kind == ruling.kind else ruling._replace(shadow=shadow)
+
+    def standing(self, principal: Principal, operation: Operation, environment: str) -> tuple[str, ...] | None:
+        """Return what allows every such call: nothing that is read of one differs from one to the next."""
+        known = self._standing.get((id(principal), operation, environment))
+        return None if known is None else known.statements
+
+    def _stands(self, question: Question) -> bool:
+        operation, resource = question.operation, question.resource
+        return not operation.resources and resource.type == TOOL and self.needed(operation) is NOTHING_NEEDED
+
+    def _let_stand(self, question: Question, ruling: Ruling) -> None:
+        principal = question.principal
+        key = id(principal), question.operation, question.environment
+        if self._standing.get(key) is None:
+            self._standing.keep(key, Standing(principal, ruling.statements))
+
+    def reads(self, operation: Operation) -> Reads:
+        return self._library.reads(each.id for each in self.index.of(operation))
+
+    @property
+    def reads_run(self) -> bool:
+        """Whether any statement reads what the run has done so far."""
+        return self._library.reads(self.index.statements).touches("context", "run")
+
+    def needed(self, operation: Operation) -> Needed:
+        return self._needed.get(operation) or self._needed.keep(operation, self._needed_of(operation))
+
+    def _needed_of(self, operation: Operation) -> Needed:
+        read = self.reads(operation)
+        needed = Needed(run=read.touches("context", "run"), tags=read.tags, attributes=read.touches("resource"))
+        return NOTHING_NEEDED if needed == NOTHING_NEEDED else needed
+
+    def near_misses(self, question: Question) -> tuple[NearMiss, ...]:
+        return near_misses(self.index.of(question.operation), question, self._view(question.operation))
+
+    def applied(self, question: Question) -> tuple[Applied, ...]:
+        return applied(self.index.of(question.operation), question, self._view(question.operation))
+
+    def _bearing(self, operation: Operation) -> Bearing:
+        """Operations that the same statements bear on are ruled on as one, unless they read what differs between them."""
+        statements = self.index.of(operation)
+        ids = tuple(each.id for each in statements)
+        if not _tells_apart(self._library.reads(ids)):
+            return self._alike.get(ids) or self._alike.keep(ids, self._compiled(statements, operation))
+        return self._compiled(statements, operation)
+
+    def _compiled(self, statements: tuple[Statement, ...], operation: Operation) -> Bearing:
+        view = self._view(operation)
+        enforced = [each for each in statements if not each.audit]
+        everything = (
+            None if len(enforced) == len(statements) else Rulings(statements, view, self._library, self._memory)
+        )
+        return Bearing(Rulings(enforced, view, self._library, self._memory), everything)
+
+    def _view(self, operation: Operation) -> View:
+        return View(operation, self._kind, dict(self._shapes_of(operation)))
+
+    def _shapes_of(self, operation: Operation) -> Iterator[tuple[str, Fields]]:
+        for each in operation.resources:
+            shape = self._shapes.get(each.catalogue or "", _NO_SHAPES).get(each.type)
+            if shape is not None:
+                yield each.type, shape
+
+    def _kind(self, operation: Operation) -> Kind:
+        return arguments_kind(operation, self._describers)
+
+
+def _tells_apart(read: Reads) -> bool:
+    """Whether what is read looks different from one operation to another."""
+    return (
+        "action" in read.identities
+        or bool(read.under("resource").values | read.under("resource").presence)
+        or read.touches("context", "args")
+        or read.touches("context", "derived")
+    )

@@ -1,0 +1,525 @@
+"""Rulings, listings and explanations: what policies say, and Cedar's traps (CEDAR.md §0) as regressions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from cedarpy import pst
+from tests.support.statements import DIGEST, TOOL, operation, policies, question, statements
+
+from toolgate.core import cedar
+from toolgate.core.conversion import MOST_ELEMENTS
+from toolgate.core.kinds import Field, Fields
+from toolgate.core.model import Principal, Resource, RunFacts
+from toolgate.core.policies import Policies
+from toolgate.core.policy import NearMiss, Ruling, Statement
+from toolgate.core.projection import MOST_CONTEXT, MOST_ID
+from toolgate.core.recent import Recent
+
+BODY = {
+    "type": "object",
+    "properties": {
+        "metric": {"type": "string"},
+        "amount": {"type": "number"},
+        "count": {"type": "integer"},
+        "labels": {"type": "object"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "items": {"type": "array", "items": {"type": "object", "properties": {"image": {"type": ["string", "null"]}}}},
+        "title": {"type": ["string", "integer"]},
+        "milestone": {"type": ["integer", "null"]},
+    },
+}
+QUERY = operation("metrics.query", "read", {"body": BODY}, Metric="$args.body.metric")
+LIST = operation("metrics.list", "read")
+REMOVE = operation("metrics.remove", "destructive", {"name": {"type": "string"}}, Metric="$args.name")
+PUBLISH = operation("reports.publish", "write", {"body": BODY})
+OPERATIONS = (QUERY, LIST, REMOVE, PUBLISH)
+SHAPES = {
+    "metrics": {"Metric": Fields({"tier": Field("text", required=True), "cost": Field("decimal", required=False)})}
+}
+PERMIT = '@id("all") permit (principal, action, resource);\n'
+UNKNOWN = {"__extn": {"fn": "unknown", "arg": "q"}}
+ADMIN = {"__entity": {"type": "Role", "id": "admin"}}
+
+
+def metric(**attributes: Any) -> Resource:
+    return Resource("Metric", "cpu", attributes)
+
+
+def made(text: str) -> Policies:
+    return policies(text, OPERATIONS, SHAPES)
+
+
+def forbidding(condition: str) -> Policies:
+    return made(PERMIT + f'@id("no") forbid (principal, action, resource) when {{ {condition} }};')
+
+
+def body(**members: Any) -> dict[str, Any]:
+    return {"body": members}
+
+
+# -- the order of things -------------------------------------------------------------------------------------------
+
+EXAMPLE = """\
+@id("digest-agent-reads")
+permit (principal in Role::"digest", action in Action::"read", resource);
+@id("digest-agent-removes")
+permit (principal in Role::"digest", action == Action::"metrics.remove", resource);
+@id("critical-metrics-stay")
+forbid (principal, action == Action::"metrics.remove", resource is Metric) when { resource.tier == "critical" };
+@id("big-changes-need-a-person") @approval("oncall")
+forbid (principal, action in Action::"destructive", resource) when { context.environment == "prod" };
+@id("soon-only-low") @mode("audit")
+forbid (principal, action == Action::"metrics.remove", resource is Metric) unless { resource.tier == "low" };
+"""
+
+RULINGS = [
+    ("a permit that holds", question(QUERY), Ruling("allowed", ("digest-agent-reads",))),
+    ("no permit", question(PUBLISH), Ruling("not_allowed")),
+    ("not that role", question(QUERY, principal=Principal("eve")), Ruling("not_allowed")),
+    ("a forbid wins, and before asking anybody", question(REMOVE, resource=metric(tier="critical")), Ruling("denied", ("critical-metrics-stay",))),
+    ("a person must", question(REMOVE, resource=metric(tier="low")), Ruling("approval", ("big-changes-need-a-person",))),
+    ("nobody is asked where it would not help", question(REMOVE, principal=Principal("eve"), resource=metric(tier="low")), Ruling("not_allowed")),
+    ("elsewhere nobody must", question(REMOVE, environment="dev", resource=metric(tier="low")), Ruling("allowed", ("digest-agent-removes",))),
+    ("audit tells what it would be", question(REMOVE, environment="dev", resource=metric(tier="mid")), Ruling("allowed", ("digest-agent-removes",), shadow=Ruling("denied", ("soon-only-low",)))),
+    ("an attribute that is missing", question(REMOVE, environment="dev", resource=metric()), Ruling("error", ("critical-metrics-stay",), "statement `critical-metrics-stay` could not be evaluated: it reads the attribute `tier`, which is not there")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_", "asked", "expected"), RULINGS, ids=[row[0] for row in RULINGS])
+def test_rulings(_, asked, expected):
+    """Default no, forbid wins, approvals after everything else, audit beside it."""
+    ruled = made(EXAMPLE)
+
+    assert expected == ruled.rule(asked)
+    assert expected == ruled.rule(asked)  # remembered
+
+
+def test_no_statements_allow_nothing_and_import_no_cedar():
+    """The default is no; a gate without policies does not pay for the engine."""
+    empty = Policies((), OPERATIONS)
+
+    assert Ruling("not_allowed") == empty.rule(question(QUERY))
+    assert not empty.may(DIGEST, QUERY, "prod")
+    assert not empty.may_ask(DIGEST, QUERY, "prod")
+    assert ((), (), (), ()) == (
+        empty.near_misses(question(QUERY)),
+        empty.applied(question(QUERY)),
+        empty.for_action(QUERY),
+        empty.covers_nothing(),
+    )
+    code = (
+        "import sys; from toolgate.core.policies import Policies; Policies((), ()); sys.exit('cedarpy' in sys.modules)"
+    )
+    assert 0 == subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "proxy"}, check=False).returncode
+
+
+def test_two_statements_of_one_id_are_no_policies():
+    """Ids name what decided, so they are told apart."""
+    with pytest.raises(ValueError, match="the same id"):
+        made(PERMIT + PERMIT)
+
+
+def test_slices():
+    """A statement is found by its action, its effect's group, its tool, or everywhere; one that covers nothing is told."""
+    ruled = made(
+        EXAMPLE
+        + '@id("all") permit (principal, action, resource);\n@id("reports") permit (principal, action in [Action::"reports"], resource);\n@id("gone") permit (principal, action == Action::"metrics.gone", resource);'
+    )
+
+    assert ["all", "digest-agent-reads"] == [each.id for each in ruled.for_action(LIST)]
+    assert ["all", "reports"] == [each.id for each in ruled.for_action(PUBLISH)]
+    assert ["gone"] == [each.id for each in ruled.covers_nothing()]
+    assert {("resource", "tier"), ("context", "environment")} == ruled.reads(REMOVE).values
+
+
+# -- Cedar's traps -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sent", [UNKNOWN, ADMIN, [UNKNOWN], {"type": "Role", "id": "admin"}, {"fn": "decimal", "arg": "1.0"}]
+)
+def test_t1_t2_what_an_agent_sends_is_no_escape(sent):
+    """An escape in an argument becomes no entity, no extension value and no unknown: a statement that reads it errs."""
+    ruled = forbidding('context.args has body.metric && context.args.body.metric == "secret"')
+
+    assert Ruling("error", ("no",), "`/body/metric` is not a text, and statement `no` reads it") == ruled.rule(
+        question(QUERY, body(metric=sent))
+    )
+
+
+def test_t1_an_escape_among_members_is_refused():
+    """A reserved key in an object that is looked into refuses; where nothing looks it is the upstream's matter."""
+    ruled = forbidding("context.args has body.metric")
+    elsewhere = made(PERMIT)
+
+    assert (
+        "`/body` has a member whose name policies reserve, and statement `no` reads it"
+        == ruled.rule(question(QUERY, body(metric="a") | {"body": {"__entity": 1}})).detail
+    )
+    assert "allowed" == elsewhere.rule(question(QUERY, {"body": {"__entity": 1}})).kind
+
+
+@pytest.mark.parametrize("claim", [UNKNOWN, ADMIN, ["sre"], 7, True])
+def test_t1_a_claim_is_text_or_refused(claim):
+    """A claim that is no text, however it came there, becomes no tag."""
+    ruled = forbidding('principal.hasTag("team") && principal.getTag("team") == "banned"')
+    asked = question(QUERY, principal=Principal("eve", (), {"team": claim}))
+
+    assert Ruling("error", ("no",), "`principal.team` is not a text, and statement `no` reads it") == ruled.rule(asked)
+
+
+@pytest.mark.parametrize("tier", [UNKNOWN, ADMIN, 7, ["critical"]])
+def test_t1_an_attribute_is_of_its_kind_or_refused(tier):
+    """An attribute of a poisoned catalogue becomes nothing but what its shape says."""
+    ruled = made(EXAMPLE)
+    asked = question(REMOVE, resource=metric(tier=tier))
+
+    assert Ruling(
+        "error",
+        ("critical-metrics-stay",),
+        "`resource.tier` is not a text, and statement `critical-metrics-stay` reads it",
+    ) == ruled.rule(asked)._replace(shadow=None)
+
+
+ERRORS = [
+    ("context.args.body.count > 5", body(), "it reads the attribute `count`, which is not there"),
+    ("context.args.body.count + 9223372036854775807 > 5", body(count=7), "its arithmetic leaves the range of 64-bit whole numbers"),
+    ("context.args.body.metric > 5", body(metric="hidden"), "it meets a value of another type than it expects"),
+    ('decimal(context.args.body.metric) == decimal("1.0")', body(metric="hidden"), "`decimal` cannot take the value it was given"),
+    ('principal.getTag("team") == "x"', body(), "it reads the tag `team`, which is not there"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("condition", "arguments", "why"), ERRORS, ids=[row[0] for row in ERRORS])
+def test_t3_a_forbid_that_errs_refuses(condition, arguments, why):
+    """Cedar leaves out what errs; here it refuses, and says why in words that hold no value."""
+    ruling = forbidding(condition).rule(question(QUERY, arguments))
+
+    assert Ruling("error", ("no",), f"statement `no` could not be evaluated: {why}") == ruling
+    assert "hidden" not in ruling.detail
+
+
+def test_t3_an_error_refuses_though_another_statement_denies():
+    """What erred is told rather than what denied: it is what has to be mended."""
+    ruled = made(
+        PERMIT
+        + '@id("a") forbid (principal, action, resource);\n@id("b") forbid (principal, action, resource) when { context.args.body.count > 1 };'
+    )
+
+    assert ("error", ("b",)) == ruled.rule(question(QUERY, body()))[:2]
+
+
+def test_t4_a_group_forbid_holds():
+    """A forbid over a group of actions holds for each of them, and a condition knows the action and its groups."""
+    by_scope = made(PERMIT + '@id("no") forbid (principal, action in Action::"destructive", resource);')
+    by_condition = forbidding('action in [Action::"destructive"] && action != Action::"metrics.other"')
+
+    for ruled in (by_scope, by_condition):
+        assert Ruling("denied", ("no",)) == ruled.rule(question(REMOVE))
+        assert Ruling("allowed", ("all",)) == ruled.rule(question(LIST))
+
+
+def test_t6_what_is_optional_is_not_taken_to_be_there():
+    """A listing does not say never because something optional is not there yet."""
+    ruled = made("permit (principal, action, resource) unless { context has on_behalf_of };")
+
+    assert ruled.may(DIGEST, QUERY, "prod")
+    assert "allowed" == ruled.rule(question(QUERY)).kind
+    assert "not_allowed" == ruled.rule(question(QUERY, principal=Principal("a", on_behalf_of="b"))).kind
+
+
+BROKEN = [
+    ("a type that is none", question(QUERY, resource=Resource("not a type", "x"))),
+    ("an id that is no text", question(QUERY, resource=Resource("Metric", "\ud800"))),
+    ("a role that is no text", question(QUERY, principal=Principal("a", ("\ud800",)))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_", "asked"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_t7_no_clear_answer_refuses(_, asked):
+    """Whatever Cedar does that is neither yes nor no is an error, and nothing is raised."""
+    ruled = made(
+        PERMIT + '@id("x") permit (principal, action, resource) when { resource == Metric::"x" || resource has tier };'
+    )
+
+    assert ("error", "the evaluation gave no clear answer") == (ruled.rule(asked).kind, ruled.rule(asked).detail)
+
+
+def test_t7_the_public_way_says_the_same():
+    """Should the engine's private function go, its public one takes over."""
+    built = cedar.set_of([pst.Template("a", "permit", pst.ScopeAny(), pst.ScopeAny(), pst.ScopeAny(), (), {})])
+    request = {name: {"type": "X", "id": "y"} for name in ("principal", "action", "resource")} | {"context": "{}"}
+    answers = [
+        cedar._read(cedar.orjson.loads(way(request, built, cedar._NO_ENTITIES)))
+        for way in (cedar._privately, cedar._publicly)
+    ]
+
+    assert [cedar.Verdict(allows=True, reasons=frozenset({"a"}))] * 2 == answers
+    assert cedar._privately is cedar._JUDGE
+
+
+def test_t8_a_null_is_absent_and_told():
+    """`milestone: null` clears the field upstream: `has` does not see it, `context.nulls` does."""
+    ruled = forbidding('context.nulls.contains("/body/milestone")')
+    every = forbidding('context.nulls == ["/body/items/1/image", "/body/milestone"]')
+
+    assert "denied" == ruled.rule(question(QUERY, body(milestone=None))).kind
+    assert "allowed" == ruled.rule(question(QUERY, body(milestone=3))).kind
+    assert "denied" == every.rule(question(QUERY, body(milestone=None, items=[{}, {"image": None}]))).kind
+
+
+def test_t10_what_is_told_is_bounded():
+    """A context that would hold the process for long refuses."""
+    ruled = forbidding('context.args.body has metric && context.args.body.metric == "x"')
+    long = question(QUERY, body(metric="a" * MOST_CONTEXT))
+
+    assert Ruling(
+        "error", ("no",), "what is read is more than the 32 KiB statements can be told, and statement `no` reads it"
+    ) == ruled.rule(long)
+
+
+def test_t10_lists_and_ids_are_bounded():
+    """A long list is not converted, a long id not told, where a statement would read them; elsewhere they are nobody's matter."""
+    tags = forbidding('context.args.body has tags && context.args.body.tags.contains("x")')
+    named = forbidding('resource == Metric::"x"')
+    many, long = (
+        question(QUERY, body(tags=["a"] * (MOST_ELEMENTS + 1))),
+        question(QUERY, resource=Resource("Metric", "a" * (MOST_ID + 1))),
+    )
+
+    assert (
+        "`/body/tags` has more than the 16384 elements statements can be told, and statement `no` reads it"
+        == tags.rule(many).detail
+    )
+    assert (
+        "`resource` has an id longer than the 4096 characters statements can be told, and statement `no` reads it"
+        == named.rule(long).detail
+    )
+    assert ["allowed", "allowed"] == [tags.rule(long._replace(arguments=body())).kind, named.rule(many).kind]
+
+
+# -- what is told --------------------------------------------------------------------------------------------------
+
+TOLD = [
+    ('context.args.body.amount.lessThan(decimal("0.5"))', body(amount=0.25)),
+    ('context.args.body.amount == decimal("2.0")', body(amount=2)),
+    ("context.args.body.count == 1000", body(count=1000.0)),
+    ('context.args.body.tags.containsAll(["a", "b"])', body(tags=["b", "a", "a"])),
+    ('context.args.body has title.string && context.args.body.title.string == "x"', body(title="x")),
+    ("context.args.body.title has integer && context.args.body.title.integer == 5", body(title=5)),
+    ("context.args.body has labels", body(labels={"anything": UNKNOWN})),
+    ("!(context.args.body has labels)", body()),
+    ('context.derived.count["/body/items"] == 2', body(items=[{}, {}])),
+    ('!(context.derived.count has "/body/items")', body()),
+    ('context.derived.every["/body/items/*/image"] == ["a", "b"]', body(items=[{"image": "b"}, {"image": "a"}, {"image": "a"}, {"image": None}, {}])),
+    ('context.derived.every["/body/items/*/image"].isEmpty()', body(items=[])),
+    ('context.nulls.contains("/body/items/*/image")', body(items=[{"image": "a"}, {"image": None}])),
+    ('context.environment == "prod"', {}),
+    ("context.run.calls == 3 && context.run.refusals == 1 && context.run.age_s == 60", {}),
+    ('context.run.completed.contains("metrics.list") && !context.run.completed.contains("metrics.query")', {}),
+    ('context.run.completed == ["metrics.list"]', {}),
+    ('context.run.by_operation["metrics.list"] == 2 && context.run.by_operation["metrics.query"] == 0', {}),
+    ('context.now == datetime("2026-11-22T08:00:00.000Z") && context.now.toTime() > duration("7h")', {}),
+    ('context.on_behalf_of == "corp/ann"', {}),
+    ('principal.getTag("team") == "sre" && principal in Role::"digest" && principal is Agent', {}),
+    ('principal == Agent::"digest" && resource == Metric::"cpu" && resource is Metric', {}),
+    ('resource.tier == "low" && resource.cost.lessThan(decimal("1.0"))', {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("condition", "arguments"), TOLD, ids=[row[0] for row in TOLD])
+def test_conditions_are_told_what_they_read(condition, arguments):
+    """Each part of the request stands where the reference says, in the type it says."""
+    caller = Principal("digest", ("digest",), {"team": "sre", "other": "x"}, "corp/ann")
+    run = RunFacts("r", 3, 1, 60, frozenset({"metrics.list"}), {"metrics.list": 2})
+    asked = question(QUERY, arguments, principal=caller, resource=metric(tier="low", cost=0.5, more=UNKNOWN), run=run)
+
+    assert Ruling("denied", ("no",)) == forbidding(condition).rule(asked)
+
+
+UNTOLD = [
+    ('context.args.body.amount == decimal("1.0")', body(amount=0.29999), "`/body/amount` is not a number with at most four decimals, and statement `no` reads it"),
+    ("context.args.body.count == 1", body(count=2**63), "`/body/count` is not a whole number of 64 bits, and statement `no` reads it"),
+    ("context.args.body has labels.force", body(labels={"force": True}), "`/body/labels/force` is not declared by the schema, and statement `no` reads it"),
+    ("context.args.body.labels == {}", body(labels={"force": True}), "`/body/labels` has members its schema does not declare, and statement `no` reads it"),
+    ('context.derived.count["/body/labels/x"] == 1', body(labels={"x": []}), "`/body/labels/x` is not a list its schema declares, and statement `no` reads it"),
+    ('context.derived.every["/body/items/*/name"] == ["x"]', body(items=[{"name": "x"}]), "`/body/items/*/name` is not described by its schema, so its value cannot be compared, and statement `no` reads it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("condition", "arguments", "detail"), UNTOLD, ids=[row[0] for row in UNTOLD])
+def test_what_cannot_be_told_refuses_and_says_where(condition, arguments, detail):
+    """The place and the statement are named, the value never."""
+    assert Ruling("error", ("no",), detail) == forbidding(condition).rule(question(QUERY, arguments))
+
+
+def test_what_no_statement_reads_is_irrelevant():
+    """A value Cedar cannot hold refuses only where it is read."""
+    assert (
+        "allowed"
+        == forbidding("context.args.body has count").rule(question(QUERY, body(amount=0.29999, labels=UNKNOWN))).kind
+    )
+
+
+def test_what_only_audit_reads_refuses_nothing():
+    """A statement in audit that cannot be told is a shadow of an error, and no error."""
+    ruled = made(
+        PERMIT + '@id("new") @mode("audit") forbid (principal, action, resource) when { context.args.body.count > 1 };'
+    )
+    ruling = ruled.rule(question(QUERY, body(count="x")))
+
+    assert ("allowed", "error", ("new",)) == (ruling.kind, ruling.shadow.kind, ruling.shadow.statements)
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+def test_time_is_never_remembered():
+    """A statement that reads the clock is asked again each time."""
+    ruled = forbidding('context.now < datetime("2026-01-01")')
+
+    assert ["denied", "allowed"] == [ruled.rule(question(QUERY, now_ms=at)).kind for at in (0, 1_800_000_000_000)]
+    assert "error" == ruled.rule(question(QUERY, now_ms=10**18)).kind
+
+
+def test_equal_is_not_enough_to_be_the_same():
+    """1, 1.0 and true are equal to Python and different to Cedar."""
+    ruled = forbidding("context.args.body has count && context.args.body.count == 1")
+
+    assert ["denied", "denied", "error"] == [
+        ruled.rule(question(QUERY, body(count=sent))).kind for sent in (1, 1.0, True)
+    ]
+
+
+def test_operations_alike_are_ruled_on_as_one_and_others_apart():
+    """What is remembered for one operation is used for another only where no statement could tell them apart."""
+    ruled = made('permit (principal, action, resource) when { action == Action::"metrics.list" };')
+
+    assert ["allowed", "not_allowed"] == [ruled.rule(question(each)).kind for each in (LIST, QUERY)]
+
+
+def test_recent_forgets_what_nobody_asks_for():
+    """What is asked for stays; the rest makes place; a heavy thing is kept alone rather than not at all."""
+    recent: Recent[int, str] = Recent(8, lambda _, text: len(text))
+    recent.keep(1, "a")
+    for number in range(2, 20):
+        assert recent.get(1) == "a"
+        recent.keep(number, "b")
+
+    assert recent.get(2) is None
+    assert len(recent) <= 8
+    assert recent.keep(99, "x" * 100) == recent.get(99)
+
+
+# -- listings ------------------------------------------------------------------------------------------------------
+
+MAY = [
+    ("a role that is not there", 'permit (principal in Role::"x", action, resource);', QUERY, False),
+    ("another environment", 'permit (principal, action, resource) when { context.environment == "dev" };', QUERY, False),
+    ("arguments to come", "permit (principal, action, resource) when { context.args.body.count > 5 };", QUERY, True),
+    ("arguments and a tag", 'permit (principal, action, resource) when { context.args.body.count > 5 && principal.hasTag("x") };', QUERY, False),
+    ("a tag that errs", 'permit (principal, action, resource) when { principal.getTag("x") == "y" };', QUERY, False),
+    ("a forbid of everything", "permit (principal, action, resource);\nforbid (principal, action, resource);", QUERY, False),
+    ("a forbid that errs", 'permit (principal, action, resource);\nforbid (principal, action, resource) when { principal.getTag("x") == "y" };', QUERY, False),
+    ("a forbid of some arguments", "permit (principal, action, resource);\nforbid (principal, action, resource) when { context.args.body.count > 5 };", QUERY, True),
+    ("a forbid of some resources", 'permit (principal, action, resource);\nforbid (principal, action, resource is Metric) when { resource.tier == "critical" };', REMOVE, True),
+    ("a forbid of a type it may have", "permit (principal, action, resource);\nforbid (principal, action, resource is Metric);", REMOVE, True),
+    ("a forbid of the type it has", "permit (principal, action, resource);\nforbid (principal, action, resource is Tool);", LIST, False),
+    ("a forbid of its tool", 'permit (principal, action, resource);\nforbid (principal, action, resource == Tool::"metrics");', LIST, False),
+    ("a forbid of another tool", 'permit (principal, action, resource);\nforbid (principal, action, resource == Tool::"reports");', LIST, True),
+    ("a permit of a type it cannot have", "permit (principal, action, resource is Report);", QUERY, False),
+    ("a permit of one resource", 'permit (principal, action, resource == Metric::"cpu");', QUERY, True),
+    ("a permit of another tool", 'permit (principal, action, resource in Tool::"reports");', LIST, False),
+    ("the action itself", 'permit (principal, action, resource) when { action == Action::"metrics.list" };', QUERY, False),
+    ("the action's group", 'permit (principal, action, resource) when { action in Action::"read" };', QUERY, True),
+    ("either, but one is known", 'permit (principal, action, resource) unless { context.environment == "prod" || context.args.body.count > 5 };', QUERY, False),
+    ("either, in one expression", 'permit (principal, action, resource) when { context.environment == "dev" || context.args.body.count > 5 };', QUERY, True),
+    ("audit lists nothing", '@mode("audit") permit (principal, action, resource);', QUERY, False),
+    ("audit hides nothing", 'permit (principal, action, resource);\n@mode("audit") forbid (principal, action, resource);', QUERY, True),
+    ("a person may permit", 'permit (principal, action, resource);\n@approval("oncall") forbid (principal, action, resource);', QUERY, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_", "text", "asked", "expected"), MAY, ids=[row[0] for row in MAY])
+def test_may(_, text, asked, expected):
+    """Listed: what some call could be permitted to do. Never listed: what no call could."""
+    assert expected is made(text).may(DIGEST, asked, "prod")
+
+
+ASK = [
+    ("always", '@approval("x") forbid (principal, action, resource);', True),
+    ("for some arguments", '@approval("x") forbid (principal, action, resource) when { context.args.body.count > 5 };', True),
+    ("elsewhere", '@approval("x") forbid (principal, action, resource) when { context.environment == "dev" && context.args.body.count > 5 };', False),
+    ("of others", '@approval("x") forbid (principal in Role::"x", action, resource);', False),
+    ("nobody, since it is forbidden", '@approval("x") forbid (principal, action, resource);\nforbid (principal, action, resource);', False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_", "text", "expected"), ASK, ids=[row[0] for row in ASK])
+def test_may_ask(_, text, expected):
+    """An operation that may need a person says so before it is called."""
+    assert expected is made(PERMIT + text).may_ask(DIGEST, QUERY, "prod")
+
+
+# -- explanations --------------------------------------------------------------------------------------------------
+
+NEAR = [
+    ("one of two", 'permit (principal, action, resource) when { context.environment == "prod" && context.args.body.count < 5 };', body(count=9), NearMiss("policies.cedar:1", "context.args.body.count < 5", ("/body/count",), None)),
+    ("two of two", 'permit (principal, action, resource) when { context.environment == "dev" && context.args.body.count < 5 };', body(count=9), None),
+    ("another principal's", 'permit (principal in Role::"x", action, resource) when { context.args.body.count < 5 };', body(count=9), None),
+    ("what it guarded", '@hint("Say how many.") permit (principal, action, resource) when { context.args.body has count && context.args.body.count < 5 };', body(), NearMiss("policies.cedar:1", "context.args.body has count", ("/body/count",), "Say how many.")),
+    ("what errs is no miss", "permit (principal, action, resource) when { context.args.body.count < 5 };", body(), None),
+    ("unless", 'permit (principal, action, resource) unless { context.args.body.metric like "secret*" || context.environment == "dev" };', body(metric="secret.x"), NearMiss("policies.cedar:1", 'unless { context.args.body.metric like "secret*" }', ("/body/metric",), None)),
+    ("text and tree divided unlike", "permit (principal, action, resource) when { context.args has body.count && (context.args.body.count < 5) };", body(count=9), NearMiss("policies.cedar:1", "when { context.args has body.count && (context.args.body.count < 5) }", ("/body/count",), None)),
+    ("over lines, with comments and braces", 'permit (principal, action, resource)\nwhen {\n  // when { this is\n  // not it }\n  context.args.body.metric !=\n    "a } && b" && {a: 1} == {a: 1}\n};', body(metric="a } && b"), NearMiss("policies.cedar:1", 'context.args.body.metric != "a } && b"', ("/body/metric",), None)),
+    ("a variant", "permit (principal, action, resource) when { context.args.body.title has integer && context.args.body.title.integer < 5 };", body(title=9), NearMiss("policies.cedar:1", "context.args.body.title.integer < 5", ("/body/title",), None)),
+    ("derived", 'permit (principal, action, resource) when { context.derived.count["/body/items"] < 2 };', body(items=[{}, {}]), NearMiss("policies.cedar:1", 'context.derived.count["/body/items"] < 2', ("/body/items",), None)),
+    ("audit", '@mode("audit") permit (principal, action, resource) when { context.args.body.count < 5 };', body(count=9), None),
+    ("what cannot be told", "permit (principal, action, resource) when { context.args.body.count < 5 };", body(count=1.5), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_", "text", "arguments", "expected"), NEAR, ids=[row[0] for row in NEAR])
+def test_near_misses(_, text, arguments, expected):
+    """The permit that would have held but for one condition, in the words of its file."""
+    assert (() if expected is None else (expected,)) == made(text).near_misses(question(QUERY, arguments))
+
+
+def test_applied():
+    """Every statement of the slice says by itself whether it holds."""
+    ruled = made(EXAMPLE + '@id("odd") permit (principal, action, resource) when { context.args.body.count > 1 };')
+    applied = ruled.applied(question(REMOVE, resource=metric(tier="critical")))
+
+    assert (
+        ("big-changes-need-a-person", "forbid", True),
+        ("critical-metrics-stay", "forbid", True),
+        ("digest-agent-removes", "permit", True),
+        ("odd", "permit", None),
+        ("soon-only-low", "forbid", True),
+    ) == applied
+
+
+# -- many ----------------------------------------------------------------------------------------------------------
+
+
+def test_many_statements_that_name_their_actions():
+    """Among thousands of operations and statements each call meets its own, and listings agree."""
+    operations = [operation(f"t.op{at}") for at in range(2000)]
+    (own,) = statements('@id("x") permit (principal in Role::"digest", action == Action::"t.x", resource);')
+    given = [_naming(own, at) for at in range(0, 2000, 2)]
+    ruled = Policies(given, operations)
+    decided = [ruled.rule(question(each, resource=TOOL)).kind == "allowed" for each in operations[:200]]
+
+    assert [at % 2 == 0 for at in range(200)] == decided
+    assert [at % 2 == 0 for at in range(2000)] == [ruled.may(DIGEST, each, "prod") for each in operations]
+
+
+def _naming(own: Statement, at: int) -> Statement:
+    template = own.template
+    action = pst.ActionEq(pst.EntityUid(pst.EntityType("Action"), f"t.op{at}"))
+    named = pst.Template(f"s{at}", template.effect, template.principal, action, template.resource, template.clauses, {})
+    return Statement(f"s{at}", "permit", own.file, at, own.text, named)
