@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,20 +49,35 @@ def test_reads_are_allowed_and_the_rest_waits_in_comments(project: Path) -> None
         assert f"{line}\n" in text
 
 
-def test_the_policy_is_cedar_and_permits_the_reads(project: Path) -> None:
-    """Also when everything that waits in it is uncommented."""
-    text = (project / "policies/shop.cedar").read_text()
-    uncommented = "\n".join(
-        line.removeprefix("// ") if not line.startswith("// Keep") else "" for line in text.splitlines()[5:]
-    )
+def test_the_policy_permits_the_reads_and_the_rest_waits_in_comments(toolgate: Toolgate, project: Path) -> None:
+    """It stands as it is, and so does everything that waits in it once it is uncommented."""
+    file = project / "policies/shop.cedar"
+    text = file.read_text()
+    waiting = text.index("// Keep")
+    uncommented = re.sub(r"^// (?!Keep)", "", text[waiting:], flags=re.MULTILINE)
 
-    assert [policy["annotations"]["id"] for policy in statements(text)] == ["shop-reads"]
-    assert sorted(policy["annotations"]["id"] for policy in statements(uncommented)) == [
-        "shop-destructive",
-        "shop-reads",
-        "shop-writes",
-    ]
-    assert 'Action::"shop.listOrders"' in cedarpy.format_policies(text)
+    assert ["shop-reads"] == [policy["annotations"]["id"] for policy in statements(text)]
+    assert 'permit (principal in Role::"agent", action in Action::"shop", resource)' in text
+    assert "policies: 1 statement (1 permit, 0 forbids)\n" in toolgate("check").stdout
+    file.write_text(text[:waiting] + uncommented)
+    assert "policies: 3 statements (3 permits, 0 forbids)\n" in toolgate("check").stdout
+    assert "  match nothing in any environment: 2\n" in toolgate("check").stdout  # the toolspec allows the reads only
+
+
+def test_a_call_that_only_reads_is_permitted_and_any_other_is_not(toolgate: Toolgate, project: Path) -> None:
+    """A new user's first calls do what the files say, without a change."""
+    spec = project / "toolspecs/shop/tool.yaml"
+    spec.write_text(spec.read_text().replace("# - createOrder", "- createOrder"))
+
+    assert toolgate("explain", "shop.listOrders").exit_code == 0
+    refused = toolgate("explain", "shop.createOrder", "--args", '{"body": {}}')
+    assert (refused.exit_code, "refused: policy.not_allowed" in refused.output) == (1, True)
+
+
+def test_a_tool_is_not_called_like_a_group_of_policies(toolgate: Toolgate, folder: Path) -> None:
+    """`Action::"read"` means every read operation, whatever the tool."""
+    assert folder.is_dir()
+    assert toolgate("init", "--openapi", "openapi.yaml", "--tool", "read").exit_code == 2
 
 
 def statements(text: str) -> list[dict[str, dict[str, str]]]:
@@ -192,9 +208,11 @@ def test_names_of_a_document_cannot_break_out_of_a_comment(folder: Path) -> None
 
         assert list(spec["environments"]) == ["dev"]
         assert all(isinstance(pattern, str) for pattern in spec["environments"]["dev"]["allow"] or [])
-        assert len(statements(policy_text(draft, "agent") + 'permit(principal == Agent::"x", action, resource);')) == (
-            2 if effect == "read" else 1
-        )
+        assert len(
+            statements(
+                policy_text(draft, 'principal in Role::"agent"') + 'permit(principal == Agent::"x", action, resource);'
+            )
+        ) == (2 if effect == "read" else 1)
     assert folder.is_dir()
 
 

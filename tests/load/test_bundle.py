@@ -171,11 +171,11 @@ def test_the_revision_does_not_follow_the_place(example: Project, tmp_path_facto
     assert revision(example) == revision(other)
 
 
-def test_policies_are_noted_as_not_enforced(example: Project) -> None:
+def test_budgets_and_plans_are_noted_as_not_enforced(example: Project) -> None:
     """Nobody shall believe in a file that is not read yet."""
-    example.write({"policies/a.cedar": "", "policies/budgets.yaml": "", "policies/tests/deep/a.yaml": ""})
+    example.write({"policies/plans.yaml": "", "policies/budgets.yaml": "", "policies/tests/deep/a.yaml": ""})
     notes = {each.path.removeprefix(f"{example.root}/"): each.kind for each in example.load().notes}
-    expected = {"policies/a.cedar", "policies/budgets.yaml", "toolspecs/metrics/tool.yaml"}
+    expected = {"policies/plans.yaml", "policies/budgets.yaml", "toolspecs/metrics/tool.yaml"}
     assert dict.fromkeys(expected, "not_enforced") == notes
 
 
@@ -234,7 +234,7 @@ def prod(text: str) -> str:
         ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    credentials: {header: X-Key, value: hunter2}\n", (5, "credentials.value", "the credential for `X-Key` holds its value inline; keep it outside and name it as `${file:/path}` or `${env:NAME}`")),
         ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    upstream: http://m:80\n    credentials:\n      - {header: X-Key, value: '${env:A}'}\n      - {header: x-key, value: '${env:B}'}\n", (8, "credentials.repeated", "`x-key` is set by two credentials; keep one")),
         ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    credentials: {header: X-Key, value: '${env:A}'}\n", (4, "upstream.unpinned", "`environments.prod` adds credentials, and only the document says where they go; pin it with `upstream: https://metrics.example:443/v1`")),
-        ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    covers: []\n", (5, "config.not_supported", "`environments.prod.covers` is not supported by this version yet; remove it")),
+        ("tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    expect: []\n", (5, "config.not_supported", "`environments.prod.expect` is not supported by this version yet; remove it")),
         ("tool: mcp\nopenapi: openapi.json\nenvironments: {prod: {}}\n", (1, "config.value", "`tool` must be a name such as `metrics`: `[a-z][a-z0-9_-]{0,31}`, and not `mcp`")),
     ],
 )  # fmt: skip
@@ -244,14 +244,6 @@ def test_a_mistake_in_a_toolspec_is_told_with_its_line(
     """`path:line: code: message`, each a sentence that says what to do or what was meant."""
     (problem,) = metrics.write({"toolspecs/metrics/tool.yaml": tool}).problems()
     assert ("toolspecs/metrics/tool.yaml", *expected) == problem
-
-
-def test_a_live_catalogue_is_refused_as_not_supported_yet(metrics: Project) -> None:
-    """`from: {operation: …}` arrives with a later version; the message says what to write until then."""
-    tool = "tool: metrics\nopenapi: openapi.json\nenvironments:\n  prod:\n    resources:\n      Metric: {from: {operation: listMetrics}, ttl_s: 30}\n"
-    problems = metrics.write({"toolspecs/metrics/tool.yaml": tool}).problems()
-    assert {"config.not_supported"} == {code for _, _, code, _ in problems}
-    assert any("{file: …}" in message for _, _, _, message in problems)
 
 
 def test_the_lattice_is_proven_for_every_pair(metrics: Project) -> None:

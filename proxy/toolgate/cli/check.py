@@ -22,7 +22,7 @@ from toolgate.settings.sources import sources_of
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Note
-    from toolgate.load.report import DocumentReport, LatticeReport, Report, ViewReport
+    from toolgate.load.report import DocumentReport, LatticeReport, PolicyReport, Report, ViewReport
 
 _SHOWN_NOTES: Final = 10
 _EXAMPLES: Final = (
@@ -82,7 +82,8 @@ def _checked(
     loaded = load_settings(config, assignments, environment=environment)
     report = check(sources_of(loaded.settings))
     served = any(view.environment == report.environment for view in report.views)
-    return report, loaded.warnings if served else (*loaded.warnings, without_tools(report.environment))
+    warnings = loaded.warnings if served else (*loaded.warnings, without_tools(report.environment))
+    return report, (*warnings, *_refusing_all(report.policies))
 
 
 def _check_document(path: Path, most: int | None) -> None:
@@ -129,6 +130,7 @@ def _lines(report: Report, most: int | None) -> Iterator[str]:
         yield _view_line(view)
     yield ""
     yield from (_lattice_line(pair) for pair in report.lattice if pair.effectful)
+    yield from _policy_lines(report.policies, report.environment, most)
     yield from _note_lines("not enforced by this version", report.not_enforced, most)
     tools, environments = len({view.tool for view in report.views}), len({view.environment for view in report.views})
     yield f"{console.paint('ok', 'green')}: {counted(tools, 'tool')} in {counted(environments, 'environment')}, no problems ({report.revision[:19]})"
@@ -138,6 +140,49 @@ def _lattice_line(pair: LatticeReport) -> str:
     """What was proven of two environments of a tool."""
     allowed = f"{counted(pair.effectful, 'operation')} that may change something"
     return f"lattice: {pair.tool}: {pair.narrower} allows {allowed}, all of them allowed in {pair.wider}"
+
+
+def _policy_lines(policies: PolicyReport, here: str, most: int | None) -> Iterator[str]:
+    """What the statements are, and what they cannot do."""
+    forbids = policies.statements - policies.permits
+    counts = f"{counted(policies.permits, 'permit')}, {counted(forbids, 'forbid')}"
+    audit = f"; {policies.audit:,} in audit" if policies.audit else ""
+    approvals = f"; {policies.approvals:,} that ask for a person" if policies.approvals else ""
+    yield f"policies: {counted(policies.statements, 'statement')} ({counts}){audit}{approvals}"
+    idle = [f"{each.path}:{each.line}: `{each.id}`" for each in policies.idle]
+    yield from _list_lines("  match nothing in any environment", idle, most)
+    for each in policies.environments:
+        elsewhere = [f"`{idle.id}`" for idle in each.idle if idle not in policies.idle]
+        if each.environment == here:
+            yield from _list_lines(f"  match nothing in {here}", elsewhere, most)
+        if each.unpermitted and len(each.unpermitted) < each.allowed:
+            told = f"  allowed in {each.environment}, and no statement permits it"
+            yield from _list_lines(told, [f"`{key}`" for key in each.unpermitted], most)
+        for statement, keys in each.for_anyone.items():
+            told = f"  `{statement}` permits any principal in {each.environment} what changes something"
+            yield from _list_lines(told, [f"`{key}`" for key in keys], most)
+    notes = [f"{note.path}: {note.message}" for note in policies.unproven]
+    yield from _list_lines("  not proven to be allowed in the wider environment too", notes, most)
+
+
+def _refusing_all(policies: PolicyReport) -> Iterator[str]:
+    """Warn where every call would be refused: nothing is permitted that no statement permits."""
+    for each in policies.environments:
+        if each.allowed and len(each.unpermitted) == each.allowed:
+            why = "there are no policies" if not policies.statements else "no statement permits any operation"
+            yield (
+                f"{why}, so every call in `{each.environment}` would be refused; "
+                'write one in the policies folder, such as `permit (principal, action in Action::"read", resource);`'
+            )
+
+
+def _list_lines(heading: str, items: list[str], most: int | None) -> Iterator[str]:
+    if not items:
+        return
+    yield f"{heading}: {len(items):,}"
+    yield from (f"    {console.printable(item)}" for item in items[:most])
+    if most is not None and len(items) > most:
+        yield f"    … and {len(items) - most:,} more: `--all` shows them"
 
 
 def _document_lines(document: DocumentReport, most: int | None) -> Iterator[str]:
@@ -167,5 +212,6 @@ def _note_lines(heading: str, notes: tuple[Note, ...], most: int | None) -> Iter
 def _view_line(view: ViewReport) -> str:
     effects = ", ".join(f"{count:,} {effect}" for effect, count in view.allowed_by_effect.items())
     resources = "".join(f"; {count:,} {kind}" for kind, count in view.resources.items())
+    resources += "".join(f"; {kind} as `{name}` lists them" for kind, name in view.live.items())
     where = f" → {view.upstream}" if view.upstream else ""
     return f"{view.tool} in {view.environment}{where}: {view.allowed:,} of {counted(view.operations, 'operation')} allowed ({effects}){resources}"

@@ -44,13 +44,17 @@ def failure(text: str) -> None:
 def problems(found: Sequence[Problem], *, to_stderr: bool = True) -> None:
     """Print every problem as `path:line: code: message`, then how many there are."""
     if wants_json():
-        emit({"problems": [{"path": p.path, "line": p.line, "code": p.code, "message": p.message} for p in found]})
+        emit({"problems": [_located(problem) for problem in found]})
         return
     for problem in found:
-        where = f"{problem.path}:{problem.line}" if problem.line else problem.path
         said = printable(problem.message)
-        click.echo(f"{paint(printable(where), 'bold')}: {paint(problem.code, 'red')}: {said}", err=to_stderr)
+        click.echo(f"{paint(printable(problem.place), 'bold')}: {paint(problem.code, 'red')}: {said}", err=to_stderr)
     note(counted(len(found), "problem"))
+
+
+def _located(problem: Problem) -> dict[str, Any]:
+    place = {"column": problem.column} if problem.column else {}
+    return {"path": problem.path, "line": problem.line, **place, "code": problem.code, "message": problem.message}
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

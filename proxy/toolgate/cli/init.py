@@ -16,7 +16,9 @@ import click
 
 from toolgate.cli import console
 from toolgate.cli.command import COULD_NOT, Command
+from toolgate.core.actions import EFFECTS
 from toolgate.core.bundle import BundleError, Problem
+from toolgate.core.suggest import near
 from toolgate.settings.sources import shortest
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class _Project:
     environments: tuple[str, ...]
     environment: str
     principal: str
+    roles: tuple[str, ...]
     has_settings: bool
 
 
@@ -95,6 +98,8 @@ def _check_names(tool: str, environments: tuple[str, ...]) -> None:
         raise click.BadParameter(
             "use a name such as `metrics`: `[a-z][a-z0-9_-]{0,31}`, and not `mcp`", param_hint="--tool"
         )
+    if tool in EFFECTS:
+        raise click.BadParameter(f"policies call a group of actions `{tool}`; use another name", param_hint="--tool")
     for name in environments:
         if not _ENVIRONMENT.fullmatch(name):
             raise click.BadParameter("use a name such as `prod`: `[a-z][a-z0-9_-]{0,31}`", param_hint="--environment")
@@ -105,14 +110,18 @@ def _project(folder: Path, environments: tuple[str, ...]) -> _Project:
     file = folder / "toolgate.yaml"
     if not file.is_file():
         names = environments or (_FIRST_ENVIRONMENT,)
-        return _Project(folder, folder / "toolspecs", folder / "policies", names, names[0], "agent", has_settings=False)
+        return _Project(
+            folder, folder / "toolspecs", folder / "policies", names, names[0], "agent", ("agent",), has_settings=False
+        )
     from toolgate.settings import load  # noqa: PLC0415 - pydantic
 
     settings = load(config=file, environ={}, cwd=Path.cwd()).settings
     unknown = [name for name in environments if name not in settings.environments]
     if unknown:
         listed = ", ".join(f"`{name}`" for name in settings.environments)
-        message = f"`environments` does not list `{unknown[0]}`; it has {listed}: add it there first, widest first"
+        nearest = near(unknown[0], settings.environments, 1)
+        meant = f"did you mean `{nearest[0]}`? If not, add" if nearest else "add"
+        message = f"`environments` does not list `{unknown[0]}`; it has {listed}: {meant} it there first, widest first"
         raise BundleError([Problem(str(file), 0, "settings.invalid", message)])
     return _Project(
         folder,
@@ -121,6 +130,7 @@ def _project(folder: Path, environments: tuple[str, ...]) -> _Project:
         settings.environments,
         settings.environment,
         settings.identity.anonymous.id,
+        tuple(settings.identity.anonymous.roles),
         has_settings=True,
     )
 
@@ -133,11 +143,11 @@ def _documents(draft: Draft, source: Source, project: _Project) -> dict[Path, by
 
 
 def _files(draft: Draft, project: _Project) -> dict[Path, bytes]:
-    from toolgate.cli.scaffold import policy_text, settings_text, toolspec_text  # noqa: PLC0415
+    from toolgate.cli.scaffold import policy_text, scope_of, settings_text, toolspec_text  # noqa: PLC0415
 
     texts = {
         project.toolspecs / draft.tool / "tool.yaml": toolspec_text(draft),
-        project.policies / f"{draft.tool}.cedar": policy_text(draft, project.principal),
+        project.policies / f"{draft.tool}.cedar": policy_text(draft, scope_of(project.principal, project.roles)),
     }
     if not project.has_settings:
         texts[project.folder / "toolgate.yaml"] = settings_text(project.environments)

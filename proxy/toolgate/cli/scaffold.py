@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from toolgate.cli.guess import Guessed, globs
+from toolgate.core.actions import quoted
 from toolgate.core.model import Effect
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -32,7 +33,7 @@ listen:
   health: 127.0.0.1:8402   # /-/live, /-/ready, /metrics
 ledger: sqlite:.toolgate/ledger.db
 identity:
-  anonymous: agent         # who calls: the gate serves one workload
+  anonymous: {{id: agent, roles: [agent]}}   # who calls: the gate serves one workload
 """
 
 _TOOLSPEC: Final = """\
@@ -46,8 +47,11 @@ environments:                # where there is no entry, the tool does not exist
 _POLICY: Final = """\
 // The starter policy of `{tool}`, written by `toolgate init`.
 //
-// This version of toolgate does not read policies yet: what allows a call is the environment's `allow` list in the
-// toolspec. The next version also asks these statements, and refuses what none of them permits.
+// What no statement permits is refused, and a forbid beats every permit. A statement is asked only about what the
+// environment's `allow` list in the toolspec lets through. `toolgate check` judges this file against the document.
+"""
+_NO_READS: Final = """\
+// No operation of this tool only reads, so nothing is permitted yet.
 """
 
 
@@ -81,15 +85,21 @@ def toolspec_text(draft: Draft) -> str:
 
 
 def policy_text(draft: Draft, principal: str) -> str:
-    parts = [_POLICY.format(tool=draft.tool)]
-    if reads := draft.having("read"):
-        parts.append(_permit(draft, "reads", reads, principal))
+    """Write the policy; `principal` is the scope of who calls, such as `principal in Role::"agent"`."""
+    parts = [_POLICY.format(tool=draft.tool), _reads(draft, principal) if draft.having("read") else _NO_READS]
     for effect, name in (("write", "writes"), ("destructive", "destructive")):
         ids = [operation.id for operation in draft.operations if operation.effect == effect]
         if ids:
             commented = "\n".join(f"// {line}" for line in _permit(draft, name, ids, principal).splitlines())
-            parts.append(f"// Keep what the agent may do, and uncomment it.\n{commented}\n")
+            parts.append(
+                f"// Keep what the agent may do, uncomment it, and allow it in the toolspec too.\n{commented}\n"
+            )
     return "\n".join(parts)
+
+
+def scope_of(principal: str, roles: Sequence[str]) -> str:
+    """Return how a statement names who calls: by its role, where it has one."""
+    return f"principal in Role::{quoted(roles[0])}" if roles else f"principal == Agent::{quoted(principal)}"
 
 
 def _environment(draft: Draft, name: str) -> Iterator[str]:
@@ -130,19 +140,23 @@ def _raised(draft: Draft) -> Iterator[str]:
             yield f"  {_yaml(pattern)}: {{effect: {effect}}}   # by its name it {_DONE[effect]} something"
 
 
-def _permit(draft: Draft, name: str, ids: Iterable[str], principal: str) -> str:
-    actions = "\n".join(f"    Action::{_cedar(f'{draft.tool}.{operation_id}')}," for operation_id in ids)
+def _reads(draft: Draft, principal: str) -> str:
+    """Permit what the toolspec says only reads: an effect that is corrected there is corrected here."""
     return (
-        f"@id({_cedar(f'{draft.tool}-{name}')})\n"
-        f"permit (\n  principal == Agent::{_cedar(principal)},\n  action in [\n{actions}\n  ],\n  resource\n);\n"
+        f"@id({quoted(f'{draft.tool}-reads')})\n"
+        f"permit ({principal}, action in Action::{quoted(draft.tool)}, resource)\n"
+        'when { action in Action::"read" };\n'
+    )
+
+
+def _permit(draft: Draft, name: str, ids: Iterable[str], principal: str) -> str:
+    actions = "\n".join(f"    Action::{quoted(f'{draft.tool}.{operation_id}')}," for operation_id in ids)
+    return (
+        f"@id({quoted(f'{draft.tool}-{name}')})\n"
+        f"permit (\n  {principal},\n  action in [\n{actions}\n  ],\n  resource\n);\n"
     )
 
 
 def _yaml(text: str) -> str:
     """Text as a YAML scalar on one line; JSON's escapes are YAML's."""
     return text if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS else json.dumps(text)
-
-
-def _cedar(text: str) -> str:
-    escaped = "".join(char if char.isprintable() and char not in '"\\' else f"\\u{{{ord(char):x}}}" for char in text)
-    return f'"{escaped}"'

@@ -1,4 +1,4 @@
-"""`toolgate schema`: the JSON Schemas of our YAML files, for editors and for review.
+"""`toolgate schema`: the JSON Schemas of our YAML files and the Cedar schema of policies, for editors and for review.
 
 RULE: a schema is made from the models that judge the file, so the two cannot differ.
 """
@@ -6,27 +6,52 @@ RULE: a schema is made from the models that judge the file, so the two cannot di
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from toolgate.cli import console
 from toolgate.cli.command import Command
+from toolgate.cli.options import load_settings, settings_options
+from toolgate.core.suggest import near
+from toolgate.settings.sources import sources_of
+
+if TYPE_CHECKING:
+    from toolgate.settings import Settings
 
 _ROOT: Final = "https://toolgate.dev/schemas/v1"
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _BARE_ID: Final = {"type": "string", "description": "The principal's id; short for `{id: …}`."}
-_EXAMPLES: Final = ("toolgate schema", "toolgate schema toolspec > toolspec.schema.json", "toolgate schema toolgate")
+_EXAMPLES: Final = (
+    "toolgate schema",
+    "toolgate schema toolspec > toolspec.schema.json",
+    "toolgate schema cedar --action metrics.removeMetric",
+)
 
 
 @click.command("schema", cls=Command, examples=_EXAMPLES)
-@click.argument("file", required=False, type=click.Choice(["toolgate", "toolspec"]))
-def command(file: str | None) -> None:
-    """Print the JSON Schema of a file.
+@settings_options
+@click.option("--action", "actions", multiple=True, metavar="OPERATION", help="Of `cedar`: only this; may be repeated.")
+@click.argument("file", required=False, type=click.Choice(["cases", "cedar", "toolgate", "toolspec"]))
+def command(
+    config: str | None,
+    environment: str | None,
+    assignments: tuple[str, ...],
+    actions: tuple[str, ...],
+    file: str | None,
+) -> None:
+    """Print the schema of a file.
 
-    `toolgate` is toolgate.yaml, `toolspec` is a tool.yaml. Without FILE, list them.
+    `toolgate` is toolgate.yaml, `toolspec` is a tool.yaml, `cases` is a file of test cases: JSON Schema.
+    `cedar` is what policies may read: the Cedar schema of the operations an environment allows, made from their
+    documents. Without FILE, list them.
     """
-    if file is not None:
+    if actions and file != "cedar":
+        raise click.UsageError("`--action` goes with `cedar`")
+    if file == "cedar":
+        _print_cedar(load_settings(config, assignments, environment=environment).settings, actions)
+    elif file is not None:
         console.emit(published(file))
     elif console.wants_json():
         console.emit({"schemas": [{"name": name, "file": path} for name, path in FILES.items()]})
@@ -34,7 +59,32 @@ def command(file: str | None) -> None:
         console.table(("name", "file"), list(FILES.items()))
 
 
-FILES: Final = {"toolgate": "toolgate.yaml", "toolspec": "toolspecs/TOOL/tool.yaml"}
+def _print_cedar(settings: Settings, actions: tuple[str, ...]) -> None:
+    from toolgate.load.bundle import load  # noqa: PLC0415 - the loader; `--help` does without
+    from toolgate.load.cedar.reference import as_text, notes_of, schema_of  # noqa: PLC0415 - and Cedar
+
+    # Without the policies: whoever mends one wants to see what it may say.
+    bundle = load(replace(sources_of(settings), policies=None))
+    try:
+        schema = schema_of(bundle, actions)
+    except LookupError as missing:
+        name = str(missing.args[0])
+        hint = near(name, bundle.catalog.operations, 1)
+        meant = f"; did you mean `{hint[0]}`?" if hint else ""
+        message = f"`{name}` is no operation of `{bundle.environment}`{meant}"
+        raise click.BadParameter(message, param_hint="--action") from None
+    if console.wants_json():
+        console.emit(schema)
+    else:
+        console.line(as_text(schema, notes_of(bundle)).rstrip().encode())
+
+
+FILES: Final = {
+    "cases": "policies/tests/NAME.yaml",
+    "cedar": "policies/NAME.cedar",
+    "toolgate": "toolgate.yaml",
+    "toolspec": "toolspecs/TOOL/tool.yaml",
+}
 
 
 def published(name: str) -> dict[str, Any]:
@@ -66,7 +116,23 @@ def _toolspec() -> dict[str, Any]:
     return schema
 
 
-_SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {"toolgate": _settings, "toolspec": _toolspec}
+def _cases() -> dict[str, Any]:
+    from toolgate.load.casefile import CaseEntry, FileEntry  # noqa: PLC0415 - pydantic
+
+    schema, case = FileEntry.model_json_schema(by_alias=True), CaseEntry.model_json_schema(by_alias=True)
+    definitions = schema["$defs"] = {**schema["$defs"], **case.pop("$defs"), "CaseEntry": case}
+    case["required"], case["anyOf"] = ["note"], [{"required": ["call", "want"]}, {"required": ["matrix"]}]
+    schema["properties"]["cases"]["items"] = {"$ref": "#/$defs/CaseEntry"}
+    for entry in (schema, definitions["CallEntry"]):
+        entry["properties"]["principal"]["anyOf"] = [{"type": "string"}, {"$ref": "#/$defs/PrincipalEntry"}]
+    return schema
+
+
+_SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
+    "cases": _cases,
+    "toolgate": _settings,
+    "toolspec": _toolspec,
+}
 
 
 def _tidy(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -9,19 +9,26 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from toolgate.core.bundle import Bundle, BundleError, Note, Problem, ResourceCatalogue, Tool
+from toolgate.core.actions import EFFECTS
+from toolgate.core.bundle import Bundle, BundleError, Mode, Note, Problem, Tool
 from toolgate.core.catalog import Catalog, Operation, Target
-from toolgate.load.catalogues import catalogues_of
+from toolgate.core.kinds import Fields
+from toolgate.core.policies import Policies
+from toolgate.load.attributes import contradictions
+from toolgate.load.catalogues import Catalogues, unaskable, uncovered
 from toolgate.load.files import Folder
 from toolgate.load.lattice import lattice_problems
 from toolgate.load.models import did_you_mean
 from toolgate.load.openapi import names_of, visible
 from toolgate.load.operations import Builder
-from toolgate.load.policies import read_policies
+from toolgate.load.policies import PoliciesFolder, Standing, judge, read_policies
 from toolgate.load.targets import target_of
 from toolgate.load.tools import TOOL_FILE, ToolSpec, read_tool
+
+if TYPE_CHECKING:
+    from toolgate.core.policy import Statement
 
 MAX_TITLE: Final = 200
 
@@ -34,6 +41,7 @@ class Sources:
     policies: Path | None
     environment: str
     environments: tuple[str, ...]
+    mode: Mode = "enforce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +62,16 @@ def load_all(sources: Sources) -> Loaded:
     loading = _Loading(sources)
     toolspecs = Folder(sources.toolspecs, str(sources.toolspecs))
     folders = [toolspecs]
+    policies = PoliciesFolder()
     if sources.policies is not None:
         folders.append(Folder(sources.policies, str(sources.policies)))
-        notes, problems = read_policies(folders[1])
-        loading.notes += notes
-        loading.problems += problems
+        policies = read_policies(folders[1])
     specs = loading.read(toolspecs)
     loading.build(toolspecs, specs)
+    loading.judge(policies, specs)
     if loading.problems:
         raise BundleError(loading.problems)
-    return Loaded(loading.bundle(specs, _revision(sources.environment, folders)), tuple(specs))
+    return Loaded(loading.bundle(specs, _revision(sources, folders)), tuple(specs))
 
 
 @dataclass(slots=True)
@@ -76,7 +84,9 @@ class _Loading:
     here: list[Operation] = field(default_factory=list)
     elsewhere: list[Operation] = field(default_factory=list)
     targets: dict[str, Target] = field(default_factory=dict)
-    resources: dict[str, Mapping[str, ResourceCatalogue]] = field(default_factory=dict)
+    catalogues: Catalogues = field(default_factory=Catalogues)
+    shapes: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)
+    statements: tuple[Statement, ...] = ()
 
     def read(self, folder: Folder) -> list[ToolSpec]:
         if self.sources.environment not in self.sources.environments:
@@ -120,7 +130,8 @@ class _Loading:
             self.notes += spec.notes
             self._check_environments(folder, spec)
             self.problems += lattice_problems(spec)
-            builder = Builder(spec, names, allowed)
+        for spec in specs:
+            builder = Builder(spec, names, allowed, self.catalogues)
             view = spec.views.get(self.sources.environment)
             if view is not None:
                 self.here += builder.here(view, self.targets.get(spec.file.tool))
@@ -128,7 +139,30 @@ class _Loading:
             builder.finish()
             self.problems += builder.problems
             self.notes += builder.notes
+        self._describe_resources({spec.file.tool: spec for spec in specs})
         self.problems += _strangers(folder, self.problems)
+
+    def judge(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> None:
+        """Read the statements: where the catalog stands, against everything they may name."""
+        sources = self.sources
+        standing = Standing(sources.environment, sources.environments, self.here, self.elsewhere, self.shapes)
+        judged = judge(policies.cedar, None if self.problems else standing)
+        self.statements = judged.statements
+        self.notes += (*policies.notes, *judged.notes)
+        self.problems += (*policies.problems, *judged.problems)
+        by_tool = {spec.file.tool: spec for spec in specs}
+        self.problems += (*_group_names(specs), *contradictions(self.shapes, by_tool, sources.environment))
+
+    def _describe_resources(self, specs: Mapping[str, ToolSpec]) -> None:
+        """See that the live catalogues can be asked for, and what attributes policies may rely on."""
+        if self.problems:
+            return
+        operations = {operation.key: operation for operation in self.here}
+        for live in self.catalogues.live:
+            spec = specs[live.tool]
+            self.problems += unaskable(spec, self.sources.environment, live, operations[live.operation])
+        self.shapes = self.catalogues.shapes(operations)
+        self.notes += uncovered(self.here, self.catalogues, self.shapes, specs)
 
     def _check_environments(self, folder: Folder, spec: ToolSpec) -> None:
         for view in spec.views.values():
@@ -140,9 +174,7 @@ class _Loading:
             except BundleError as error:
                 self.problems += error.problems
             try:
-                catalogues = catalogues_of(folder, spec, view)
-                if is_here:
-                    self.resources[spec.file.tool] = catalogues
+                (self.catalogues if is_here else Catalogues()).add(folder, spec, view)
             except BundleError as error:
                 self.problems += error.problems
 
@@ -153,8 +185,12 @@ class _Loading:
             environments=self.sources.environments,
             catalog=Catalog(self.here, self.elsewhere),
             tools={spec.file.tool: self._tool(spec) for spec in specs},
-            resources=self.resources,
+            resources=self.catalogues.files,
+            live=tuple(self.catalogues.live),
+            shapes=self.shapes,
             notes=tuple(dict.fromkeys(self.notes)),
+            mode=self.sources.mode,
+            policies=Policies(self.statements, self.here, self.shapes),
         )
 
     def _tool(self, spec: ToolSpec) -> Tool:
@@ -191,6 +227,14 @@ def _same_names(specs: Iterable[ToolSpec]) -> Iterator[Problem]:
             yield spec.problem(("tool",), "tool.repeated", message)
 
 
+def _group_names(specs: Iterable[ToolSpec]) -> Iterator[Problem]:
+    """Tools that policies could not tell from a group of actions."""
+    for spec in specs:
+        if spec.file.tool in EFFECTS:
+            message = f"policies call a group of actions `{spec.file.tool}`; give the tool another name"
+            yield spec.problem(("tool",), "tool.reserved", message)
+
+
 def _unknown_ways(specs: list[ToolSpec]) -> Iterator[Problem]:
     """Recoveries that lead to an operation no document has."""
     known = {f"{spec.file.tool}.{name}" for spec in specs for name in _ids(spec)}
@@ -217,9 +261,9 @@ def _strangers(folder: Folder, problems: list[Problem]) -> Iterator[Problem]:
             yield Problem(folder.name(path), 0, "toolspecs.stranger", message)
 
 
-def _revision(environment: str, folders: Iterable[Folder]) -> str:
+def _revision(sources: Sources, folders: Iterable[Folder]) -> str:
     digest = hashlib.sha256()
-    parts = [environment]
+    parts = [sources.environment] if sources.mode == "enforce" else [sources.environment, "mode", sources.mode]
     for kind, folder in zip(("toolspecs", "policies"), folders, strict=False):
         for name, content in folder.digests():
             parts += [kind, name, content]

@@ -1,50 +1,106 @@
 """The policies folder: what may lie there, and what of it counts.
 
-RULE: a file that nobody reads is an error, because somebody believes that it is enforced. Cedar policies, budgets and
-plans are hashed into the revision and not enforced by this version: `check` and the notes say so.
+RULE: a file that nobody reads is an error, because somebody believes that it is enforced. Budgets and plans are hashed
+into the revision and not enforced by this version: `check` and the notes say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core.bundle import BundleError, Note, Problem
 from toolgate.load.files import Folder
 
+if TYPE_CHECKING:
+    from toolgate.core.catalog import Operation
+    from toolgate.core.policy import Statement
+    from toolgate.load.attributes import Shapes
+
 _FILES: Final = ("budgets.yaml", "plans.yaml")
 _TESTS: Final = "tests"
-_NOT_ENFORCED: Final = "is not enforced by this version; the environments' allow-lists decide"
+_NOT_ENFORCED: Final = "is not enforced by this version"
 
 
-def read_policies(folder: Folder) -> tuple[list[Note], list[Problem]]:
-    """Read the folder, if it is there; return what is not enforced and what does not belong there."""
-    notes: list[Note] = []
-    problems: list[Problem] = []
+class CedarFile(NamedTuple):
+    """A `*.cedar` file: as problems name it, its name within the policies folder, and its bytes."""
+
+    shown: str
+    name: str
+    content: bytes
+
+
+class Standing(NamedTuple):
+    """What statements may name: the operations of every environment, and the attributes of resources here."""
+
+    environment: str
+    environments: tuple[str, ...]  # widest first
+    here: Sequence[Operation]
+    elsewhere: Sequence[Operation]
+    shapes: Shapes
+
+
+class Judged(NamedTuple):
+    """What became of policy files."""
+
+    statements: tuple[Statement, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(slots=True)
+class PoliciesFolder:
+    """What the policies folder holds, read and not yet judged."""
+
+    cedar: list[CedarFile] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_policies(folder: Folder) -> PoliciesFolder:
+    """Read the folder, if it is there."""
+    found = PoliciesFolder()
     if not folder.root.exists():
-        return notes, problems
+        return found
     if not folder.root.is_dir():
-        return notes, [Problem(folder.shown, 0, "policies.folder", "is not a folder; `policies:` names one")]
+        found.problems.append(Problem(folder.shown, 0, "policies.folder", "is not a folder; `policies:` names one"))
+        return found
     for path in sorted(folder.root.iterdir()):
         if path.name.startswith("."):
             continue
         if path.name == _TESTS and path.is_dir():
-            problems += _strangers_in_tests(folder, path)
+            found.problems += _strangers_in_tests(folder, path)
         elif path.is_file() and (path.suffix == ".cedar" or path.name in _FILES):
-            problems += _read(folder, path)
-            notes.append(Note(folder.name(path), "", "not_enforced", _NOT_ENFORCED))
+            _read(folder, path, found)
         else:
-            problems.append(_stranger(folder, path))
-    return notes, problems
+            found.problems.append(_stranger(folder, path))
+    return found
 
 
-def _read(folder: Folder, path: Path) -> tuple[Problem, ...]:
+def judge(files: Sequence[CedarFile], standing: Standing | None) -> Judged:
+    """Return the statements of every file, and what is wrong with them.
+
+    `standing` is what they may name; without it, when the catalog itself has problems, only their form is judged.
+    """
+    if not files:
+        return Judged()
+    from toolgate.load.cedar.judging import judged  # noqa: PLC0415 - Cedar: only where there are policies
+
+    return judged(files, standing)
+
+
+def _read(folder: Folder, path: Path, found: PoliciesFolder) -> None:
     try:
-        folder.read(path)
+        content = folder.read(path)
     except BundleError as error:
-        return error.problems
-    return ()
+        found.problems += error.problems
+        return
+    if path.suffix == ".cedar":
+        found.cedar.append(CedarFile(folder.name(path), path.name, content))
+    else:
+        found.notes.append(Note(folder.name(path), "", "not_enforced", _NOT_ENFORCED))
 
 
 def _strangers_in_tests(folder: Folder, tests: Path) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from toolgate.core.bundle import BundleError, Note, Problem
+from toolgate.core.bundle import Bundle, BundleError, Note, Problem
 from toolgate.core.model import Effect
 from toolgate.core.responses import Responses
 from toolgate.core.signature import Signature
@@ -49,7 +49,8 @@ class ViewReport:
     operations: int
     allowed: int
     allowed_by_effect: dict[Effect, int]
-    resources: dict[str, int]  # how many of each type are catalogued
+    resources: dict[str, int]  # how many of each type are catalogued in files
+    live: dict[str, str]  # by type: the operation whose answer lists them, which only a running gate reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,39 @@ class LatticeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleStatement:
+    """A statement that can hold for no call."""
+
+    id: str
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class PermitsReport:
+    """What the statements could permit in one environment, said of scopes only: who calls and with what is open."""
+
+    environment: str
+    allowed: int
+    unpermitted: tuple[str, ...]  # allowed by the toolspec, and no statement can permit them
+    for_anyone: dict[str, tuple[str, ...]]  # statements that permit a change to any principal, and the operations
+    idle: tuple[IdleStatement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReport:
+    """Every statement, and what they reach."""
+
+    statements: int
+    permits: int
+    audit: int  # evaluated and journaled, not enforced
+    approvals: int  # that ask for a person
+    idle: tuple[IdleStatement, ...]  # in every environment
+    environments: tuple[PermitsReport, ...]
+    unproven: tuple[Note, ...]  # why a narrower environment may permit more than a wider one
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole configuration that loads in every environment."""
 
@@ -71,20 +105,22 @@ class Report:
     documents: tuple[DocumentReport, ...]
     views: tuple[ViewReport, ...]
     lattice: tuple[LatticeReport, ...]
+    policies: PolicyReport
     not_enforced: tuple[Note, ...]  # files and keys that are kept for a later version
 
 
 def check(sources: Sources) -> Report:
     """Load for every environment and report. Raises BundleError with the problems of all of them."""
     loaded: dict[str, Loaded] = {}
-    problems: list[Problem] = []
+    problems: dict[Problem, list[str]] = {}
     for environment in dict.fromkeys((sources.environment, *sources.environments)):
         try:
             loaded[environment] = load_all(replace(sources, environment=environment))
         except BundleError as error:
-            problems += error.problems
+            for problem in error.problems:
+                problems.setdefault(problem, []).append(environment)
     if problems:
-        raise BundleError(problems)
+        raise BundleError(_placed(problem, where, sources.environment) for problem, where in problems.items())
     here = loaded[sources.environment]
     return Report(
         environment=sources.environment,
@@ -92,8 +128,17 @@ def check(sources: Sources) -> Report:
         documents=tuple(_documents(here.specs)),
         views=tuple(_view(spec, view, loaded) for spec in here.specs for view in spec.views.values()),
         lattice=tuple(_lattice(here.specs)),
+        policies=_policies([each.bundle for each in loaded.values()]),
         not_enforced=tuple(note for note in here.bundle.notes if note.kind == "not_enforced"),
     )
+
+
+def _placed(problem: Problem, environments: list[str], here: str) -> Problem:
+    """Say where a statement is wrong that is sound here: documents and catalogues differ."""
+    if not problem.code.startswith("policy.") or here in environments:
+        return problem
+    where = ", ".join(f"`{name}`" for name in environments)
+    return replace(problem, message=f"{problem.message} (in {where})")
 
 
 def check_document(path: Path) -> DocumentReport:
@@ -161,6 +206,7 @@ def _view(spec: ToolSpec, view: View, loaded: dict[str, Loaded]) -> ViewReport:
         allowed=len(allowed),
         allowed_by_effect={effect: effects[effect] for effect in ("read", "write", "destructive")},
         resources={kind: len(each.attributes) for kind, each in bundle.resources.get(spec.file.tool, {}).items()},
+        live={each.type: each.operation for each in bundle.live if each.tool == spec.file.tool},
     )
 
 
@@ -169,3 +215,44 @@ def _lattice(specs: Iterable[ToolSpec]) -> Iterator[LatticeReport]:
         for wider, narrower in combinations(spec.views.values(), 2):
             effectful = sum(each.allowed and each.effect != "read" for each in narrower.operations)
             yield LatticeReport(spec.file.tool, wider.environment, narrower.environment, effectful)
+
+
+def _policies(bundles: Iterable[Bundle]) -> PolicyReport:
+    every = list(bundles)
+    statements = every[0].policies.statements.values()  # the same files serve every environment
+    environments = tuple(map(_permits, every))
+    nowhere = set.intersection(*(set(each.idle) for each in environments))
+    notes = (note for bundle in every for note in bundle.notes if note.kind == "unproven")
+    return PolicyReport(
+        statements=len(statements),
+        permits=sum(each.effect == "permit" for each in statements),
+        audit=sum(each.audit for each in statements),
+        approvals=sum(each.approval is not None for each in statements),
+        idle=tuple(each for each in environments[0].idle if each in nowhere),
+        environments=environments,
+        unproven=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _permits(bundle: Bundle) -> PermitsReport:
+    allowed = bundle.catalog.allowed
+    if not bundle.policies.statements:
+        unpermitted = tuple(operation.key for operation in allowed)
+        return PermitsReport(bundle.environment, len(allowed), unpermitted, {}, ())
+    from toolgate.load.cedar.reach import Reach, is_for_anyone  # noqa: PLC0415 - Cedar: only where there are policies
+
+    reach = Reach(bundle)
+    statements = bundle.policies.statements.values()
+    anyone = {each.id for each in statements if each.effect == "permit" and is_for_anyone(each)}
+    for_anyone: dict[str, list[str]] = {}
+    for operation, permits in reach.permits.items():
+        for each in permits if operation.effect != "read" else ():
+            if each.id in anyone:
+                for_anyone.setdefault(each.id, []).append(operation.key)
+    return PermitsReport(
+        environment=bundle.environment,
+        allowed=len(allowed),
+        unpermitted=tuple(operation.key for operation, permits in reach.permits.items() if not permits),
+        for_anyone={name: tuple(keys) for name, keys in for_anyone.items()},
+        idle=tuple(IdleStatement(each.id, each.file, each.line) for each in statements if each.id not in reach.reached),
+    )

@@ -26,7 +26,7 @@ MAX_DIGITS: Final = 40  # longer ones are text
 MAX_SHOWN: Final = 64
 
 # SECURITY: control characters, line separators that hide a key from an eye, and bidirectional overrides.
-_UNSEEN: Final = re.compile(
+UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+", re.ASCII)
@@ -94,7 +94,7 @@ def _text(content: bytes, shown: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise BundleError([Problem(shown, line, "yaml.encoding", "is not UTF-8; save it as UTF-8")]) from error
-    unseen = [_unseen(text, match, shown) for match in _UNSEEN.finditer(text)]
+    unseen = [_unseen(text, match, shown) for match in UNSEEN.finditer(text)]
     if unseen:
         raise BundleError(unseen[:20])
     return text
