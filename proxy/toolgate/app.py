@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import resource
 import signal
 import ssl
@@ -20,11 +21,12 @@ from typing import Final
 import uvloop
 
 from toolgate import ledger as ledgers
-from toolgate.auth import Anonymous
+from toolgate.auth import Callers
+from toolgate.auth.surroundings import Surroundings
 from toolgate.core.bundle import Bundle, BundleError, Problem
 from toolgate.core.ids import Ulids
 from toolgate.core.mask import Masked, mask, mask_key, patterns
-from toolgate.core.model import Event, Json, Principal
+from toolgate.core.model import Event, Json
 from toolgate.exchange import Mask, World
 from toolgate.gateway import Gateway
 from toolgate.keys import mask_secret, secret_text
@@ -44,7 +46,9 @@ from toolgate.ports import LedgerError
 from toolgate.release import installed_version
 from toolgate.reload import Reloader, watch
 from toolgate.settings import Address, Settings, Tcp, Unix
+from toolgate.settings.identity import identity_of
 from toolgate.settings.sources import sources_of
+from toolgate.situation import Lookout, Outside
 from toolgate.tasks import Tasks
 from toolgate.upstream import Client
 
@@ -90,13 +94,15 @@ class App:
         self._metrics = Metrics(self._log)
         self._read_at_ns = time.time_ns()  # what changed since then is not in the bundle
         bundle = load(self._sources)
+        self._callers = self._who_calls()
         self._ledger = _open_ledger(settings)
         self._upstream = Client(version=installed_version())
         self.gateway = Gateway(self._world(), bundle)
+        self._lookout = self._look_out()
         self._reloading = asyncio.Lock()
         self._last_error: str | None = None
         self._tasks = Tasks()
-        self.health = Health(lambda: self.gateway.bundle, self._ledger.ready, lambda: self._last_error)
+        self.health = Health(lambda: self.gateway.bundle, self._unready, lambda: self._last_error)
         self._places = Places(settings.limits.in_flight, settings.limits.queue)
         self._tell_metrics(bundle)
 
@@ -109,6 +115,9 @@ class App:
         doors = self._build_doors()
         try:
             await self._ledger.append(self._bundle_loaded(None))
+            self._lookout.attend(self.gateway.bundle)
+            self._tasks.spawn(self._lookout.run(), "lookout")
+            await self._callers.start(self._tasks)
             await self._open(doors)
             self._heed_signals(stop, reloader)
             self._tasks.spawn(reloader.run(), "reloader")
@@ -116,7 +125,6 @@ class App:
             self._tasks.spawn(watch(folders, reloader.ask, since_ns=self._read_at_ns), "watch")
             _settle_memory()
             started(self)
-            self._warn_of_missing_credentials()
             await stop.wait()
             await self._drain(doors)
         finally:
@@ -124,6 +132,7 @@ class App:
 
     async def reload(self) -> None:
         """Build a bundle aside and serve from it. Raises BundleError; then the last good one keeps serving."""
+        self._callers.hurry()
         async with self._reloading:
             before = self.gateway.bundle.revision
             try:
@@ -138,9 +147,9 @@ class App:
                     self._log.info("bundle_unchanged", revision=before)
                 return
             self.gateway.swap(bundle)
+            self._lookout.attend(bundle)
             self._metrics.serving(bundle.revision, bundle.environment, installed_version())
             self._log.info("bundle_reloaded", revision=bundle.revision, previous=before)
-            self._warn_of_missing_credentials()
             _settle_memory()
             await self._ledger.append(self._bundle_loaded(before))
 
@@ -159,13 +168,6 @@ class App:
         problems = [str(problem) for problem in error.problems]
         self._log.error("bundle_refused", serving=self.gateway.bundle.revision, problems=problems)
 
-    def _warn_of_missing_credentials(self) -> None:
-        """A credential that cannot be read yet stops its tool's calls and nothing else, so it is told, not refused."""
-        for name, tool in self.gateway.bundle.tools.items():
-            why = self._upstream.not_ready(tool.target) if tool.target else None
-            if why is not None:
-                self._log.warning("credential_not_ready", tool=name, why=why)
-
     async def _drain(self, doors: _Doors) -> None:
         """Readiness first, then the agents' door; operators and probes see it through."""
         self.health.draining = True
@@ -175,6 +177,7 @@ class App:
 
     async def _close(self, doors: _Doors) -> None:
         await self._tasks.close()
+        await self._lookout.close()
         for listener in doors.open():
             await listener.close()
         await self._upstream.close()
@@ -200,23 +203,51 @@ class App:
             call_timeout_s=self.settings.limits.call_timeout_s,
         )
 
+    def _look_out(self) -> Lookout:
+        outside = Outside(
+            credential=self._upstream.not_ready,
+            record=self._ledger.append,
+            meter=self._metrics,
+            log=self._log,
+            now_ms=_now_ms,
+            monotonic_s=time.monotonic,
+            random=random.random,
+        )
+        lookout = Lookout(self.gateway, outside)
+        self._metrics.catalogues = lookout.readings
+        return lookout
+
     def _build_doors(self) -> _Doors:
-        settings, anonymous = self.settings, self.settings.identity.anonymous
-        who = Anonymous(Principal(anonymous.id, anonymous.roles))
+        settings, callers = self.settings, self._callers
         calls = Calls(self.gateway, self._places, settings.disclosure)
         agent_says, admin_says, health_says = (self._refusals(name) for name in ("agent", "admin", "health"))
         api = AgentApi(calls, self.health, agent_says, installed_version())
-        agent = Listener(AgentFront(calls, api, who, agent_says), self._bounds(), self._rules(settings.listen.origins))
+        hosts, authorization = frozenset(settings.listen.hosts), callers.authorization
+        rules = Rules(hosts, frozenset(settings.listen.origins), calls.declares, authorization)
+        agent = Listener(AgentFront(calls, api, callers.agents, agent_says), self._bounds(), rules)
         admin = AdminApi(lambda: self.gateway.bundle, self.reload, self._ledger.journal, self.health, admin_says)
         health = health_front(self.health, self._metrics.exposition, CONTENT_TYPE, health_says)
         self._metrics.gauge("toolgate_connections", "Connections of agents open now.", lambda: agent.open_connections)
         small = Bounds(connections=64)
+        guarded = isinstance(settings.listen.admin, Unix)
+        operators = callers.operators_at_socket() if guarded else callers.operators_at_port()
+        admin_front = OwnFront(admin.routes, admin_says, operators)
         return _Doors(
             agent,
-            Listener(OwnFront(admin.routes, admin_says, who), small, self._rules()) if settings.listen.admin else None,
+            Listener(admin_front, small, Rules(hosts, authorization=authorization)) if settings.listen.admin else None,
             # The kubelet and Prometheus come by the pod's address, whatever that is.
             Listener(health, small, Rules(None)) if settings.listen.health else None,
         )
+
+    def _who_calls(self) -> Callers:
+        world = Surroundings(time.monotonic, random.random, self._log, self._metrics.defect)
+        counted = self._metrics.authenticated
+        callers = Callers(identity_of(self.settings), world, now_s=lambda: _now_ms() / 1000, counted=counted)
+        self._metrics.key_ages_s = callers.key_ages_s
+        return callers
+
+    def _unready(self) -> str | None:
+        return self._ledger.ready() or self._callers.unready() or self._lookout.pending()
 
     def _refusals(self, listener: str) -> Refusals:
         sampled = Sampled(self._log, time.monotonic)
@@ -231,9 +262,6 @@ class App:
             call_timeout_s=limits.call_timeout_s + 5.0,  # the gateway's own deadline is nearer
             write_timeout_s=limits.write_timeout_s,
         )
-
-    def _rules(self, origins: tuple[str, ...] = ()) -> Rules:
-        return Rules(frozenset(self.settings.listen.hosts), frozenset(origins))
 
     async def _open(self, doors: _Doors) -> None:
         listen = self.settings.listen
@@ -265,6 +293,11 @@ class App:
         metrics.gauge("toolgate_in_flight", "Calls worked on now.", lambda: self._places.taken)
         metrics.gauge("toolgate_waiting", "Calls waiting for their turn.", lambda: self._places.waiting)
         metrics.gauge("toolgate_ready", "1 while calls are taken.", lambda: float(self.health.reason() is None))
+        metrics.gauge(
+            "toolgate_mode_audit",
+            "1 while policies are not enforced (`mode: audit`).",
+            lambda: float(self.gateway.bundle.mode == "audit"),
+        )
         metrics.gauge(
             "toolgate_bundle_stale",
             "1 while the files hold a bundle that was refused and the last good one serves.",

@@ -10,7 +10,22 @@ import asyncio
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
 from toolgate.core.events import Place, asked_json, judged_json, permitted, refused, unread
-from toolgate.core.model import Asked, Call, Json, Outcome, Permit, Principal, Refusal, Refused, ValidCall
+from toolgate.core.explanation import Explanation, explain
+from toolgate.core.model import (
+    Asked,
+    Call,
+    Decision,
+    Facts,
+    Json,
+    Outcome,
+    Permit,
+    Principal,
+    Refusal,
+    Refused,
+    Shadow,
+    Situation,
+    ValidCall,
+)
 from toolgate.deadlines import Deadlines
 from toolgate.exchange import Exchange, World, failed, labels
 from toolgate.ports import LedgerError, UpstreamError
@@ -23,6 +38,16 @@ class Gateway:
         self._world = world
         self._deadlines = Deadlines(world.call_timeout_s)
         self.bundle = bundle
+        self.situation = Situation()
+
+    @property
+    def situation(self) -> Situation:
+        """What is known now of the environment: one reference, replaced whole; nothing is read on the path of a call."""
+        return self._known.situation
+
+    @situation.setter
+    def situation(self, situation: Situation) -> None:
+        self._known = Facts(situation=situation)
 
     def swap(self, bundle: Bundle) -> None:
         """Serve new calls from another bundle: one reference, so no call sees two."""
@@ -32,18 +57,20 @@ class Gateway:
         at_ms = self._world.now_ms()
         return Call(self._world.new_id(), at_ms, principal, asked, reason)
 
-    def explain(self, call: Call) -> engine.Explanation:
+    def explain(self, call: Call) -> Explanation:
         """Decide without recording, charging or sending."""
         bundle = self.bundle
-        return engine.explain(call, self._world.ledger.facts(engine.needs(call, bundle)), bundle)
+        return explain(call, self._facts(call, bundle), bundle)
 
     async def handle(self, call: Call) -> Outcome:
         """Take one call from its decision to its outcome. Never raises; what breaks is `internal.error`."""
         bundle, started = self.bundle, self._world.monotonic_s()
         try:
-            facts = self._world.ledger.facts(engine.needs(call, bundle))
-            checked = engine.check(call, bundle)
+            facts = self._facts(call, bundle)
+            checked = engine.check(call, facts, bundle)
             decision = checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
+            if decision.shadow is not None:
+                self._count_flip(decision, decision.shadow)
             if isinstance(decision, Refusal):
                 outcome: Outcome = await self._refuse(call, decision, bundle, checked)
             else:
@@ -56,11 +83,23 @@ class Gateway:
         self._world.meter.ended(*labels(outcome), self._world.monotonic_s() - started)
         return outcome
 
+    def _facts(self, call: Call, bundle: Bundle) -> Facts:
+        keys = engine.needs(call, bundle)
+        if not keys:
+            return self._known
+        facts = self._world.ledger.facts(keys, call.at_ms)
+        return Facts(facts.balances, facts.run, self._known.situation)
+
     async def _refuse(self, call: Call, refusal: Refusal, bundle: Bundle, checked: ValidCall | Refusal) -> Refused:
         place = Place(*self._world.ledger.next_in_run(call.principal.id, call.at_ms))
         asked = self._asked(call, refusal) if isinstance(checked, Refusal) else self._judged(checked)
         await self._world.ledger.append(refused(call, refusal, bundle, place, asked))
         return Refused(refusal)
+
+    def _count_flip(self, decision: Decision, shadow: Shadow) -> None:
+        operation = decision.valid.operation if isinstance(decision, Permit) else decision.operation
+        if operation is not None:
+            self._world.meter.flipped(operation.key, shadow.decision)
 
     def _judged(self, valid: ValidCall) -> dict[str, Json]:
         return judged_json(valid, self._world.mask(valid.arguments, valid.operation.signature.masks))

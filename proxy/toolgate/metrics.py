@@ -7,7 +7,7 @@ Labels are registered operations and codes only, so that no caller can grow the 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from toolgate.core.codes import CODES
+from toolgate.situation import Reading
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNKNOWN: Final = "_unknown"
@@ -60,6 +61,10 @@ class Metrics(Collector):
         self._call_s = _Histogram()
         self._upstream_s = _Histogram()
         self._wire: dict[tuple[str, str], int] = {}
+        self._authentications: dict[tuple[str, str], int] = {}
+        self.key_ages_s: Callable[[], Mapping[str, float]] = dict  # by issuer
+        self.catalogues: Callable[[], Iterable[Reading]] = tuple
+        self._flips: dict[tuple[str, str], int] = {}
         self._defects = 0
         self._reloads = dict.fromkeys(_RELOADS, 0)
         self._bundle = ("", "", "")
@@ -78,6 +83,10 @@ class Metrics(Collector):
         if upstream_seconds:
             self._upstream_s.add(upstream_seconds)
 
+    def flipped(self, operation: str, would: str) -> None:
+        key = (operation, would)
+        self._flips[key] = self._flips.get(key, 0) + 1
+
     def defect(self, where: str, error: BaseException) -> None:
         """Count something that should not break, and tell the operator where: its kind and place, never its values."""
         self._defects += 1
@@ -88,6 +97,11 @@ class Metrics(Collector):
     def wire_refused(self, listener: str, code: str) -> None:
         key = (listener, code)
         self._wire[key] = self._wire.get(key, 0) + 1
+
+    def authenticated(self, issuer: str, result: str) -> None:
+        """Count an answer to who calls, by the name of a configured issuer."""
+        key = (issuer, result)
+        self._authentications[key] = self._authentications.get(key, 0) + 1
 
     def serving(self, revision: str, environment: str, version: str) -> None:
         """Name the bundle that is served from now on."""
@@ -121,10 +135,20 @@ class Metrics(Collector):
         for labels, count in sorted(self._wire.items()):
             wire.add_metric(labels, count)
         yield wire
+        yield from self._collect_identity()
+        yield from self._collect_catalogues()
         reloads = CounterMetricFamily("toolgate_bundle_reload", "Reloads of the bundle.", labels=("result",))
         for result, count in self._reloads.items():
             reloads.add_metric((result,), count)
         yield reloads
+        flips = CounterMetricFamily(
+            "toolgate_audit_flips",
+            "Calls audit would have decided otherwise.",
+            labels=("tool", "operation", "would"),
+        )
+        for (operation, would), count in sorted(self._flips.items()):
+            flips.add_metric((operation.partition(".")[0], operation, would), count)
+        yield flips
         revision, environment, version = self._bundle
         info = GaugeMetricFamily(
             "toolgate_bundle_info", "The bundle served now.", labels=("revision", "environment", "version")
@@ -136,6 +160,47 @@ class Metrics(Collector):
             yield GaugeMetricFamily(name, meaning, value=read())
         for name, meaning, read in self._counters:
             yield CounterMetricFamily(name, meaning, value=read())
+
+    def _collect_catalogues(self) -> Iterator[Metric]:
+        sizes = GaugeMetricFamily(
+            "toolgate_catalogue_resources", "Resources a live catalogue lists.", labels=("tool", "type")
+        )
+        ages = GaugeMetricFamily(
+            "toolgate_catalogue_age_seconds",
+            "Time since a live catalogue was read; absent before.",
+            labels=("tool", "type"),
+        )
+        readings = CounterMetricFamily(
+            "toolgate_catalogue_readings",
+            "Readings of live catalogues by result: changed, unchanged, failed.",
+            labels=("tool", "type", "result"),
+        )
+        for each in self.catalogues():
+            named = (each.tool, each.type)
+            sizes.add_metric(named, each.count)
+            if each.age_s is not None:
+                ages.add_metric(named, each.age_s)
+            for result, count in each.results.items():
+                readings.add_metric((*named, result), count)
+        yield from (sizes, ages, readings)
+
+    def _collect_identity(self) -> Iterator[Metric]:
+        answers = CounterMetricFamily(
+            "toolgate_authentications",
+            "Callers by issuer and what came of their token: verified, remembered, anonymous, missing, invalid, expired.",
+            labels=("issuer", "result"),
+        )
+        for labels, count in sorted(self._authentications.items()):
+            answers.add_metric(labels, count)
+        yield answers
+        ages = GaugeMetricFamily(
+            "toolgate_issuer_keys_age_seconds",
+            "Time since an issuer's keys were read; absent before.",
+            labels=("issuer",),
+        )
+        for issuer, age_s in sorted(self.key_ages_s().items()):
+            ages.add_metric((issuer,), age_s)
+        yield ages
 
     def _collect_calls(self) -> Metric:
         calls = CounterMetricFamily(

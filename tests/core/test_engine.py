@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.policies import permit_all
 
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
+from toolgate.core.explanation import explain
 from toolgate.core.model import Call, Facts, Named, Permit, Principal, Refusal, Wire
 from toolgate.load.bundle import Sources, load
 
@@ -74,7 +76,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     (folder / "box").mkdir()
     (folder / "box" / "tool.yaml").write_text(TOOL)
     (folder / "box" / "openapi.yaml").write_text(OPENAPI)
-    return load(Sources(folder, None, "prod", ("prod",)))
+    return load(Sources(folder, permit_all(tmp_path_factory.mktemp("policies")), "prod", ("prod",)))
 
 
 def call(asked: Wire | Named) -> Call:
@@ -87,7 +89,7 @@ def put(body: bytes) -> Call:
 
 def test_a_request_that_means_two_operations_needs_both_allowed(box):
     """SECURITY: keys that differ only by `#…` are one request; the denied twin is not reached through the allowed one."""
-    checked = engine.check(put(b'{"name":"a","link":{}}'), box)
+    checked = engine.check(put(b'{"name":"a","link":{}}'), Facts(), box)
 
     assert isinstance(checked, Refusal)
     assert [checked.code.code, checked.operation.key] == ["tool.disallowed", "box.share"]
@@ -95,14 +97,14 @@ def test_a_request_that_means_two_operations_needs_both_allowed(box):
 
 def test_a_request_that_means_only_the_allowed_operation_is_that_one(box):
     """Of operations on one path the arguments tell which is meant."""
-    checked = engine.check(put(b'{"name":"a"}'), box)
+    checked = engine.check(put(b'{"name":"a"}'), Facts(), box)
 
     assert checked.operation.key == "box.rename"
 
 
 def test_a_request_that_means_none_of_them_is_told_by_the_allowed_one(box):
     """When nothing fits, the agent learns what the operation it may use would take."""
-    checked = engine.check(put(b"{}"), box)
+    checked = engine.check(put(b"{}"), Facts(), box)
 
     assert [checked.code.code, checked.operation.key] == ["arguments.invalid", "box.rename"]
 
@@ -111,7 +113,7 @@ def test_headers_of_the_agent_travel_only_where_the_tool_says_so(box):
     """C07: the allow-list of forwarded headers is the toolspec's; a declared parameter is judged, not forwarded."""
     headers = {"accept-language": "de", "x-trace": "t1", "x-other": "no", "cookie": "no"}
 
-    checked = engine.check(call(Wire("GET", "/box/files/7", headers=headers)), box)
+    checked = engine.check(call(Wire("GET", "/box/files/7", headers=headers)), Facts(), box)
 
     assert dict(checked.request.headers) == {"X-Trace": "t1", "accept-language": "de"}
     assert checked.arguments["X-Trace"] == "t1"
@@ -119,19 +121,20 @@ def test_headers_of_the_agent_travel_only_where_the_tool_says_so(box):
 
 def test_an_explanation_names_the_stage_that_refused_and_those_not_reached(box):
     """Reasons come out of the evaluation: what stood before it passed, what stands after was not asked."""
-    explanation = engine.explain(call(Named("box.share", {})), Facts(), box)
+    explanation = explain(call(Named("box.share", {})), Facts(), box)
 
     assert [(stage.stage, stage.result) for stage in explanation.stages] == [
         ("tool", "passed"),
         ("environment", "refused"),
         ("arguments", "not reached"),
         ("resources", "not reached"),
+        ("policy", "not reached"),
     ]
 
 
 def test_an_explanation_of_a_permit_passed_every_stage(box):
     """Explaining decides as calling does."""
-    explanation = engine.explain(call(Named("box.getFile", {"id": "7"})), Facts(), box)
+    explanation = explain(call(Named("box.getFile", {"id": "7"})), Facts(), box)
 
     assert isinstance(explanation.decision, Permit)
     assert {stage.result for stage in explanation.stages} == {"passed"}
@@ -148,21 +151,21 @@ def test_an_explanation_of_a_permit_passed_every_stage(box):
 )
 def test_a_call_by_name_means_the_named_operation_on_the_wire_too(box, operation, arguments, code, judged):
     """SECURITY: arguments cannot turn an allowed operation's request into another operation's."""
-    checked = engine.check(call(Named(operation, arguments)), box)
+    checked = engine.check(call(Named(operation, arguments)), Facts(), box)
 
     assert [checked.code.code, checked.operation.key] == [code, judged]
 
 
 def test_a_call_by_name_is_not_refused_for_a_twin_it_does_not_satisfy(box):
     """Only what the request really means counts."""
-    checked = engine.check(call(Named("box.rename", {"id": "7", "body": {"name": "a"}})), box)
+    checked = engine.check(call(Named("box.rename", {"id": "7", "body": {"name": "a"}})), Facts(), box)
 
     assert checked.operation.key == "box.rename"
 
 
 def test_an_unknown_name_is_shown_short_and_on_one_line(box):
     """A name is the caller's text: what the answer and the journal quote of it is bounded and disarmed."""
-    checked = engine.check(call(Named("box.\n" + "x" * 100_000, {})), box)
+    checked = engine.check(call(Named("box.\n" + "x" * 100_000, {})), Facts(), box)
 
     assert checked.code.code == "tool.unknown"
     assert len(checked.detail) < 120
@@ -172,7 +175,7 @@ def test_an_unknown_name_is_shown_short_and_on_one_line(box):
 def test_the_same_bad_request_is_refused_again_alike(box):
     """A storm of retries is answered from memory, with the very same refusal."""
     first, second, other = (
-        engine.check(call(Wire("POST", "/box/things", query)), box) for query in ("x=1", "x=1", "y=1")
+        engine.check(call(Wire("POST", "/box/things", query)), Facts(), box) for query in ("x=1", "x=1", "y=1")
     )
 
     assert second is first
@@ -182,9 +185,9 @@ def test_the_same_bad_request_is_refused_again_alike(box):
 @pytest.mark.parametrize("trace", ["a header beyond its length", "fits"])
 def test_what_headers_decide_is_never_answered_from_memory(box, trace):
     """The memory's key is all that the decision read; an operation that reads headers is judged each time."""
-    engine.check(call(Wire("GET", "/box/files/9", headers={"x-trace": "much too long for it"})), box)
+    engine.check(call(Wire("GET", "/box/files/9", headers={"x-trace": "much too long for it"})), Facts(), box)
 
-    checked = engine.check(call(Wire("GET", "/box/files/9", headers={"x-trace": trace})), box)
+    checked = engine.check(call(Wire("GET", "/box/files/9", headers={"x-trace": trace})), Facts(), box)
 
     assert isinstance(checked, Refusal) == (trace != "fits")
 
@@ -192,9 +195,9 @@ def test_what_headers_decide_is_never_answered_from_memory(box, trace):
 def test_the_memory_of_refusals_is_bounded(box):
     """No caller grows it: neither by many requests nor by long ones."""
     for number in range(300):
-        engine.check(call(Wire("POST", "/box/things", body=str(number).encode())), box)
+        engine.check(call(Wire("POST", "/box/things", body=str(number).encode())), Facts(), box)
     before = len(box.catalog.refusals._known)
-    engine.check(call(Wire("POST", "/box/things", body=b"x" * 4096)), box)
+    engine.check(call(Wire("POST", "/box/things", body=b"x" * 4096)), Facts(), box)
 
     assert 0 < before <= 128
     assert len(box.catalog.refusals._known) == before

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.support.policies import permit_all
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.mask import Masked, mask, mask_key, patterns
@@ -47,7 +48,12 @@ paths:
     put:
       operationId: putItem
       parameters: [{name: id, in: path, required: true, schema: {type: string}}]
-      requestBody: {required: true, content: {application/json: {schema: {type: object}}}}
+      requestBody:
+        required: true
+        content:
+          application/json: {schema: {type: object}}
+          application/x-www-form-urlencoded: {schema: {type: object, additionalProperties: {type: integer}}}
+          "*/*": {}
       responses: {"200": {description: ok}}
     delete:
       operationId: deleteItem
@@ -136,7 +142,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     (folder / "shop" / "tool.yaml").write_text(TOOL)
     (folder / "shop" / "openapi.yaml").write_text(OPENAPI)
     (folder / "shop" / "accounts.yaml").write_text(ACCOUNTS)
-    return load(Sources(folder, None, "prod", ("dev", "prod")))
+    return load(Sources(folder, permit_all(tmp_path_factory.mktemp("policies")), "prod", ("dev", "prod")))
 
 
 @pytest.fixture

@@ -144,10 +144,11 @@ async def test_a_defect_while_sending_is_finished_as_unknown(outside, error):
 async def test_a_defect_while_deciding_never_forwards(outside, error):
     """INV2: a decision that cannot be made is a no."""
 
-    def broken(_keys):
-        raise error
+    class Broken:
+        def find(self, *_asked):
+            raise error
 
-    outside.ledger.facts = broken
+    outside.gateway.swap(replace(outside.gateway.bundle, catalog=Broken()))
 
     outcome = await outside.gateway.handle(outside.call())
 

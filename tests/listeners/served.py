@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.support.policies import permit_all
 from tests.wire.door import FakeLog
+from yarl import URL
 
 from toolgate import ledger as ledgers
-from toolgate.auth import Anonymous
+from toolgate.auth import Anonymous, Authenticator, Operators
 from toolgate.core.bundle import Bundle, BundleError, Problem
 from toolgate.core.model import Principal
 from toolgate.exchange import World
@@ -43,6 +45,7 @@ environments:
     allow: [getItem, putItem]
     resources: {Item: {file: items.yaml}}
 """
+DIGEST = Anonymous(Principal("digest"))  # who calls where nobody else is meant
 ITEMS = "- {id: hammer}\n- {id: nail}\n"
 OPENAPI = """\
 openapi: 3.1.0
@@ -76,7 +79,7 @@ def write_shop(folder: Path) -> Path:
 
 
 def shop_bundle(folder: Path) -> Bundle:
-    return load(Sources(write_shop(folder), None, "prod", ("dev", "prod")))
+    return load(Sources(write_shop(folder), permit_all(folder), "prod", ("dev", "prod")))
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Served:
     reloads: list[Exception | None] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, *, door: str = "agent", **options: Any) -> Told:
-        url = f"http://127.0.0.1:{self.ports[door]}{path}"
+        url = URL(f"http://127.0.0.1:{self.ports[door]}{path}", encoded=True)
         async with self.session.request(method, url, allow_redirects=False, **options) as response:
             return Told(response.status, response.headers.copy(), await response.read())
 
@@ -124,8 +127,17 @@ class Told:
 
 @contextlib.asynccontextmanager
 async def serving(folder: Path, disclosure: Disclosure = "explain") -> AsyncIterator[Served]:
+    """Serve the shop to anybody."""
+    async with serving_bundle(shop_bundle(folder), disclosure) as served:
+        yield served
+
+
+@contextlib.asynccontextmanager
+async def serving_bundle(
+    bundle: Bundle, disclosure: Disclosure = "explain", who: Authenticator = DIGEST
+) -> AsyncIterator[Served]:
     """Open all three listeners on free ports."""
-    bundle, upstream, log = shop_bundle(folder), FakeUpstream(), FakeLog()
+    upstream, log = FakeUpstream(), FakeLog()
     metrics, ids, clock = Metrics(log), itertools.count(), itertools.count(1_700_000_000_000)
     ledger = ledgers.open("memory:", clock=lambda: next(clock))
     world = World(
@@ -138,17 +150,17 @@ async def serving(folder: Path, disclosure: Disclosure = "explain") -> AsyncIter
         name: Refusals(name, lambda: gateway.bundle, lambda: f"own{next(ids)}", metrics, Sampled(log, lambda: 0.0))
         for name in ("agent", "admin", "health")
     }
-    who = Anonymous(Principal("digest"))
     calls = Calls(gateway, Places(64, 128), disclosure)
     async with aiohttp.ClientSession() as session:
         served = Served({}, gateway, upstream, log, health, metrics, session)
         admin = AdminApi(lambda: gateway.bundle, served.reload, ledger.journal, health, says["admin"])
         handlers = {
             "agent": AgentFront(calls, AgentApi(calls, health, says["agent"], "9"), who, says["agent"]),
-            "admin": OwnFront(admin.routes, says["admin"], who),
+            "admin": OwnFront(admin.routes, says["admin"], Operators(DIGEST, Principal("digest", ("admin",)))),
             "health": health_front(health, metrics.exposition, CONTENT_TYPE, says["health"]),
         }
-        listeners = {name: Listener(each, Bounds(), Rules(frozenset())) for name, each in handlers.items()}
+        rules = Rules(frozenset(), declares=calls.declares, authorization="dropped" if who is DIGEST else "read")
+        listeners = {name: Listener(each, Bounds(), rules) for name, each in handlers.items()}
         try:
             for name, listener in listeners.items():
                 served.ports[name] = await listener.listen("127.0.0.1", 0)

@@ -13,7 +13,13 @@ async def test_reload(served: Served) -> None:
     told = await served.ask("POST", "/-/reload", door="admin")
     assert (told.status, told.json["reloaded"], told.json["revision"]) == (422, False, revision)
     assert told.json["problems"] == [
-        {"path": "toolspecs/shop/tool.yaml", "line": 3, "code": "yaml.unknown_key", "message": "`alow` is not a key"}
+        {
+            "path": "toolspecs/shop/tool.yaml",
+            "line": 3,
+            "code": "yaml.unknown_key",
+            "message": "`alow` is not a key",
+            "column": 0,
+        }
     ]
     told = await served.ask("POST", "/-/reload", door="admin")
     assert told.json == {"reloaded": True, "revision": revision, "changed": False}

@@ -9,7 +9,7 @@ import pytest
 from tests.listeners.served import Served, Told, serving
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Reply
+from toolgate.core.model import Reply, ResourceCatalogue, Situation
 
 KEYS = [
     "type", "title", "status", "detail", "instance", "call", "code", "environment", "retryable", "sent", "recovery",
@@ -176,6 +176,15 @@ async def test_environment_says_where_the_agent_is(served: Served) -> None:
     ]  # fmt: skip
     assert told["tools"] == [{"tool": "shop", "title": "The shop", "operations": 2}]
     assert told["resources"] == {"Item": {"count": 2, "sample": ["hammer", "nail"], "fresh_at": None}}
+
+
+async def test_environment_says_what_was_read_live_and_which_tool_must_wait(served: Served) -> None:
+    """As fresh as its last reading; what is not known any more is not shown, and its tool says why."""
+    live = ResourceCatalogue("Nail", {"n1": {"long": True}}, 1_700_000_000_123)
+    served.gateway.situation = Situation({"shop": {"Nail": live}}, {"shop": "a reason"})
+    told = (await served.ask("GET", "/-/environment")).json
+    assert told["resources"]["Nail"] == {"count": 1, "sample": ["n1"], "fresh_at": "2023-11-14T22:13:20.123Z"}
+    assert told["tools"] == [{"tool": "shop", "title": "The shop", "operations": 2, "not_ready": "a reason"}]
 
 
 async def test_own_paths(served: Served) -> None:

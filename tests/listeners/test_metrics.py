@@ -7,6 +7,7 @@ from tests.listeners.served import Served
 from tests.wire.door import FakeLog
 
 from toolgate.metrics import Metrics
+from toolgate.situation import Reading
 
 
 def series(text: bytes) -> dict[str, float]:
@@ -57,6 +58,23 @@ def test_a_defect_is_told_without_its_values() -> None:
     assert series(metrics.exposition())["toolgate_defects_total[]"] == 1
     ((event, data),) = log.lines
     assert (event, data["error"], "s3cret" in str(data)) == ("defect_met", "ValueError", False)
+
+
+def test_live_catalogues_are_counted_by_tool_and_type() -> None:
+    """Size, age and results; one that was never read has no age, so that no alert takes it for fresh."""
+    metrics = Metrics(FakeLog())
+    results = {"changed": 1, "unchanged": 4, "failed": 2}
+    metrics.catalogues = lambda: (
+        Reading("shop", "Item", 3, 1.5, results),
+        Reading("shop", "Order", 0, None, {"failed": 7}),
+    )
+    counted = series(metrics.exposition())
+    item, order = "[('tool', 'shop'), ('type', 'Item')]", "[('tool', 'shop'), ('type', 'Order')]"
+    assert counted[f"toolgate_catalogue_resources{item}"] == 3
+    assert counted[f"toolgate_catalogue_age_seconds{item}"] == 1.5
+    assert f"toolgate_catalogue_age_seconds{order}" not in counted
+    failed = "[('result', 'failed'), ('tool', 'shop'), ('type', 'Order')]"
+    assert counted[f"toolgate_catalogue_readings_total{failed}"] == 7
 
 
 def test_buckets_cumulate() -> None:

@@ -14,11 +14,12 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 from schemathesis.generation.case import Case
+from tests.support.policies import permit_all
 from yarl import URL
 
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
-from toolgate.core.model import Call, Principal, Refusal, ValidCall, Wire
+from toolgate.core.model import Call, Facts, Principal, Refusal, ValidCall, Wire
 from toolgate.listeners.wire import MAX_HEADERS, MAX_LINE_BYTES, Rules, judge
 from toolgate.load.bundle import Sources, load
 
@@ -65,7 +66,7 @@ def bundle_of(folder: Path, document: Path, unknown_parameters: str = "refuse") 
         'environments: {prod: {upstream: "http://a", allow: ["*"]}}\n',
         encoding="utf-8",
     )
-    return load(Sources(folder / "toolspecs", None, "prod", ("prod",)))
+    return load(Sources(folder / "toolspecs", permit_all(folder), "prod", ("prod",)))
 
 
 def request_of(case: Case) -> Request:
@@ -107,4 +108,4 @@ def ask(bundle: Bundle, request: Request) -> ValidCall | Refusal:
     if isinstance(head, Refusal):
         return head
     wire = Wire(head.method, head.path, head.query, head.block.kept, request.body)
-    return engine.check(Call("call", 0, _CALLER, wire), bundle)
+    return engine.check(Call("call", 0, _CALLER, wire), Facts(), bundle)

@@ -27,12 +27,13 @@ from toolgate.ledger import FileJournal
 class Gate:
     """A gate in its own process. Start, kill and start it again in the same home; it is ended with the `with`."""
 
-    def __init__(self, home: Path, *, under: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, *, under: Sequence[str] = (), flags: Sequence[str] = ()) -> None:
         self.home = home
         self.ledger = home / "state" / "ledger.db"
         self.readable: Callable[[], Path] = lambda: self.ledger  # where the journal can be read
         self.ports: dict[str, int] = {}
         self._under = tuple(under)  # what runs it: `unshare …`, `prlimit …`
+        self._flags = tuple(flags)  # of `toolgate serve`
         self._starts = 0
         self._begun: list[HTTPConnection] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +64,7 @@ class Gate:
         """Start the process without waiting for anything."""
         self._starts += 1
         path = os.pathsep.join(filter(None, (str(ROOT / "proxy"), os.environ.get("PYTHONPATH"))))
-        words = [*self._under, sys.executable, "-m", "toolgate.cli", "serve", "--config", "toolgate.yaml"]
+        words = [*self._under, sys.executable, "-m", "toolgate.cli", "serve", "--config", "toolgate.yaml", *self._flags]
         with self._stdout.open("wb") as out, self._stderr.open("wb") as errors:
             self._process = subprocess.Popen(
                 words,

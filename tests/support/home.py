@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.policies import permit_all
+
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 100}}
 _ITEM = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
 _ANSWERS = {"200": {"description": "ok", "content": {"application/json": {"schema": _ITEM}}}}
@@ -76,7 +78,7 @@ def tool(upstream: str, **environment: Any) -> dict[str, Any]:
 def build(home: Path, spec: Mapping[str, Any], **settings: Any) -> Path:
     """Write the project; JSON is YAML. `settings` are added to the settings file, section by section."""
     (home / "toolspecs" / "store").mkdir(parents=True)
-    (home / "policies").mkdir()
+    permit_all(home)
     write(home / "toolspecs" / "store" / "openapi.json", DOCUMENT)
     write(home / "toolspecs" / "store" / "tool.yaml", spec)
     write(

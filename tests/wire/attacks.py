@@ -125,6 +125,52 @@ REFUSED: Final[tuple[Refused, ...]] = (
     *_refused(
         "B03", TARGET, *_target(b"/t/a%2fb", b"/t/a%2F..%2F..%2Fadmin", b"/t/a%5cb", b"/t\\..\\admin", b"/t/a%5Cb")
     ),
+    # Where `GET /t/files/{path}` declares encoded slashes, and beside it.
+    *_refused(
+        "B03",
+        TARGET,
+        *_target(
+            b"/t/files/a%2F..%2F..%2Fadmin",
+            b"/t/files/..%2fadmin",
+            b"/t/files/.%2Fadmin",
+            b"/t/files/a%2F.",
+            b"/t/files/a%2F..;%2Fx",
+            b"/t/files/a%2F%2Fb",
+            b"/t/files/%2Fadmin",
+            b"/t/files/a%2F",
+            b"/t/files/a%2Fb%5Cc",
+            b"/t/files/a%2Fb%00",
+            b"/t/files/a%2F%e2%80%aeb",
+            b"/t/files/a%2F%2e%2e",
+            b"/t/files/a%2F%ff",
+            b"/t/files/a%2Fb/c",
+            b"/t/Files/a%2Fb",
+            b"/t/other/a%2Fb",
+            b"/u/files/a%2Fb",
+            b"/t%2Ffiles/a%2Fb",
+            b"/t/files%2Fa",
+            b"/-%2Ffiles/a",
+            b"/-/files/a%2Fb",
+        ),
+    ),
+    *_refused("B03", TARGET, b"DELETE /t/files/a%2Fb HTTP/1.1\r\n{H}\r\n", b"PUT /t/files/a%2Fb HTTP/1.1\r\n{H}\r\n"),
+    *_refused(
+        "B04",
+        TARGET,
+        *_target(
+            b"/t/files/%252e%252e",
+            b"/t/files/a%252F..%252Fadmin",
+            b"/t/files/a%2F%252e%252e%2Fb",
+            b"/t/files/a%252F%252Fb",
+            b"/t/files/a%252Fb",
+            b"/t/files/a%2Fb%2541",
+            b"/t/files/a%25252Fb",
+            b"/t/files/a%255Cb",
+            b"/t/files/a%2500",
+            b"/t/files/a%25c0%25ae",
+            b"/t/other/a%252Fb",
+        ),
+    ),
     *_refused("B04", TARGET, *_target(b"/t/%252e%252e/admin", b"/t/%25%32%65", b"/t/%252f", b"/t/a%2541")),
     *_refused(
         "B06",
@@ -218,6 +264,7 @@ class Passed:
     sent: bytes
     headers: dict[str, str]
     body: bytes = b""
+    path: str = "/t/x"
 
     def __str__(self) -> str:
         return f"{self.id}-{self.sent[18:60]!r}"
@@ -225,6 +272,9 @@ class Passed:
 
 PASSED: Final[tuple[Passed, ...]] = (
     Passed("A05", POST + b"Content-Length: 010\r\n\r\n0123456789", {}, b"0123456789"),
+    Passed("B03", b"GET /t/files/src%2Fmain.py HTTP/1.1\r\n{H}\r\n", {}, path="/t/files/src%2Fmain.py"),
+    Passed("B03", b"GET /t/files/src%2fmain.py?x=1 HTTP/1.1\r\n{H}\r\n", {}, path="/t/files/src%2fmain.py"),
+    Passed("B03", b"GET /t/files/a%2Fb%2F..c%2F...%20d HTTP/1.1\r\n{H}\r\n", {}, path="/t/files/a%2Fb%2F..c%2F...%20d"),
     Passed("C04", GET + b"Connection: close, Toolgate-Call, Authorization, Content-Length, X-Kept\r\nX-Kept: 1\r\n\r\n", {"x-kept": "1"}),
     Passed("C05", GET + b"TE: trailers\r\nKeep-Alive: timeout=9\r\nProxy-Authorization: Basic x\r\nTrailer: X\r\nProxy-Connection: x\r\n\r\n", {}),
     Passed("C07", GET + b"Authorization: Bearer stolen\r\n\r\n", {}),
@@ -236,6 +286,7 @@ PASSED: Final[tuple[Passed, ...]] = (
 
 _REFUSED = "wire/test_attacks.py::test_refused"
 _PASSED = "wire/test_attacks.py::test_passed"
+_SLASHES = "wire/test_slashes.py::test_"
 _LIMITS = "wire/test_limits.py::test_"
 _PARAMETERS = "core/test_parameters.py::test_"
 _BODIES = "core/test_bodies.py::test_"
@@ -249,6 +300,10 @@ _CLIENT = "upstream/test_client.py::test_"
 _BROKEN = "upstream/test_broken.py::test_"
 _DIAL = "upstream/test_dial.py::test_"
 _LEDGER = "ledger/test_"
+_TOKENS = "auth/test_verification.py::test_"
+_POLICIES = "policies/test_"
+_TRAPS = f"{_POLICIES}cedar_traps.py::test_"
+_RULES = "properties/test_policies.py::test_"
 
 
 @dataclass(frozen=True)
@@ -258,8 +313,6 @@ class Later:
     why: str
 
 
-_NO_POLICIES = Later("there are no policies in this version")
-_NO_TOKENS = Later("no token verifies in this version: `test_a_token_never_falls_back_to_anonymous`")
 _NO_CONSOLE = Later("there is no console, and nothing is served from a folder")
 _NO_APPROVALS = Later("there are no approvals in this version")
 _NO_PLANS = Later("there are no plans in this version")
@@ -274,7 +327,11 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     "A05": (_REFUSED, _PASSED),
     "A31": (_REFUSED, "wire/test_attacks.py::test_expect_is_honoured_only_after_the_gate"),
     "A32": (f"{_LIMITS}pipelining_is_bounded",),
-    **dict.fromkeys(("B01", "B03", "B04", "B06", "B07", "B09", "B10", "B21"), (_REFUSED,)),
+    "B03": (
+        _REFUSED, _PASSED, f"{_SLASHES}each_golden_case_decides_as_it_says", f"{_SLASHES}what_is_judged_is_what_is_sent",
+    ),
+    "B04": (_REFUSED, f"{_SLASHES}every_other_place_is_refused", f"{_CATALOG}what_decodes_twice_is_no_match"),
+    **dict.fromkeys(("B01", "B06", "B07", "B09", "B10", "B21"), (_REFUSED,)),
     "B12": (f"{_CATALOG}a_disguised_path_is_refused_not_repaired", f"{_CATALOG}names_are_exact"),
     "B13": (_REFUSED, f"{_CATALOG}a_disguised_path_is_refused_not_repaired"),
     "B15": (
@@ -368,18 +425,34 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
         "cli/test_check_commands.py::test_serve_reloads_on_change_and_on_sighup_and_keeps_the_last_good",
         "faults/test_reload.py::test_a_bad_bundle_never_serves",
     ),
-    "G11": _NO_POLICIES,
-    "G13": Later("there are no policies in this version; deny beats allow: `test_deny_beats_allow_and_nothing_listed_is_nothing_allowed`"),
+    "G11": (f"{_RULES}no_statements_nothing_allowed", "cli/test_diff_command.py::test_a_statement_that_goes_takes_access_with_it"),
+    "G13": (f"{_RULES}a_forbid_more_permits_nothing_more", f"{_POLICIES}gate.py::test_a_slip_never_serves"),
     "G14": Later("bundles are folders, not signed deliveries"),
     **dict.fromkeys(("H01", "H02", "H05"), (f"{_CATALOG}names_are_exact",)),
     "H04": (f"{_CATALOG}names_are_exact", f"{_BUNDLE}a_pattern_that_matches_nothing_is_a_problem"),
     "H07": (f"{_BUNDLE}a_glob_matches_whole_ids_and_nothing_more", f"{_BUNDLE}a_pattern_that_matches_nothing_is_a_problem"),
-    "H08": _NO_POLICIES,
+    "H08": (f"{_POLICIES}attacks.py::test_a_name_is_no_pattern",),
     "H10": ("listeners/test_metrics.py::test_random_paths_grow_no_series",),
-    **dict.fromkeys(("I01", "I03", "I04", "I06", "I07", "I09", "I10", "I12", "I13"), _NO_POLICIES),
-    **dict.fromkeys(("J01", "J02", "J04", "J05", "J07", "J08", "J10", "J11", "J13"), _NO_TOKENS),
-    "J14": Later("there is no admin key: the admin listener is a private socket, loopback, or asks for client certificates"),
-    "J16": ("listeners/test_agent.py::test_own_paths", "listeners/test_admin.py::test_operators_are_not_called_from_pages"),
+    "I01": (f"{_TRAPS}a_forbid_that_errs_refuses",),
+    "I03": (f"{_TRAPS}a_permit_that_errs_refuses_too", f"{_TRAPS}what_may_be_absent_is_not_taken_for_present"),
+    "I04": ("core/test_policies.py::test_t7_no_clear_answer_refuses",),
+    "I06": (f"{_POLICIES}cedar_values.py::test_numbers_are_told_exactly_or_not_at_all", f"{_POLICIES}cedar_values.py::test_a_null_that_clears_is_seen"),
+    "I07": (f"{_RULES}the_order_of_statements_means_nothing", f"{_RULES}saying_it_twice_means_nothing"),
+    "I09": Later("`context.now` is the machine's own clock; that it jumped is not noticed"),
+    "I10": (f"{_POLICIES}gate.py::test_a_slip_never_serves", "core/test_policies.py::test_time_is_never_remembered"),
+    "I12": ("faults/test_reload.py::test_no_decision_mixes_two_bundles",),
+    "I13": (f"{_POLICIES}attacks.py::test_an_empty_set_is_no_condition", f"{_POLICIES}attacks.py::test_an_empty_list_meets_no_requirement"),
+    **dict.fromkeys(("J01", "J04", "J07", "J11"), (f"{_TOKENS}a_bad_token_is_refused_with_its_reason",)),
+    "J02": (f"{_TOKENS}a_public_key_is_no_secret", "auth/test_identity_settings.py::test_what_makes_no_sense_is_refused"),
+    "J05": (f"{_TOKENS}a_bad_token_is_refused_with_its_reason", f"{_TOKENS}audiences_beside_ours_are_those_that_are_configured"),
+    "J08": (f"{_TOKENS}a_bad_token_is_refused_with_its_reason", "auth/test_ring.py::test_a_bad_answer_leaves_the_last_good_keys"),
+    "J10": ("auth/test_keyset.py::test_a_weak_secret_is_not_taken", "auth/test_gate.py::test_a_start_that_would_be_unsafe_is_refused"),
+    "J13": ("auth/test_tokens.py::test_what_is_remembered_is_bounded", "auth/test_tokens.py::test_a_clock_set_back_revives_nothing"),
+    "J14": Later("there is no admin key to compare: operators hold tokens, whose signatures and digests the libraries compare"),
+    "J16": (
+        "listeners/test_agent.py::test_own_paths", "listeners/test_admin.py::test_operators_are_not_called_from_pages",
+        "auth/test_door.py::test_an_admin_port_serves_nobody_without_a_token", "auth/test_door.py::test_operators_have_roles",
+    ),
     "J17": ("listeners/test_admin.py::test_operators_are_not_called_from_pages",),
     **dict.fromkeys(("J19", "J20"), _NO_CONSOLE),
     "J22": _NO_APPROVALS,
@@ -422,12 +495,14 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     **dict.fromkeys(("M11", "M12"), Later("there are no idempotency keys in this version")),
     **dict.fromkeys(("M14", "M15", "M17", "M26"), _NO_PLANS),
     **dict.fromkeys(("M18", "M20", "M21", "M23", "M24"), _NO_APPROVALS),
-    **dict.fromkeys(("N01", "N03", "N10"), _NO_POLICIES),
+    "N01": (f"{_POLICIES}attacks.py::test_what_was_read_may_not_be_sent_on",),
+    "N03": (f"{_POLICIES}attacks.py::test_a_field_is_held_to_its_pattern",),
+    "N10": (f"{_POLICIES}attacks.py::test_a_refusal_tells_no_threshold",),
     "N04": Later("there are no loop limits in this version"),
     "N06": (f"{_CLIENT}what_is_not_in_exact_form_opens_no_connection", f"{_BUNDLE}an_operation_has_what_the_toolspec_says_of_it"),
     "N07": Later("there are no mocks in this version"),
     "N09": _NO_PLANS,
-    "N12": _NO_TOKENS,
+    "N12": Later("each agent is given a token of its own; two processes that share one are not told apart in this version"),
     "O01": (f"{_LIMITS}slow_headers_are_cut_off",),
     "O03": (f"{_LIMITS}slow_body_is_cut_off",),
     "O04": (f"{_LIMITS}a_slow_reader_is_cut_off", f"{_LIMITS}a_deaf_peer_of_a_stream_frees_its_place"),
@@ -440,7 +515,7 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     "O09": (f"{_LIMITS}the_log_of_wire_refusals_is_sampled",),
     "O10": ("listeners/test_metrics.py::test_random_paths_grow_no_series",),
     "O12": _NO_APPROVALS,
-    "O13": Later("there are no policies in this version; keys and depth are bounded with bodies: E12, E13"),
+    "O13": (f"{_POLICIES}gate.py::test_what_a_statement_reads_is_bounded", "core/test_policies.py::test_t10_lists_and_ids_are_bounded"),
     "P02": ("core/test_journal.py::test_the_longest_values_are_cut_and_the_others_stay",),
     "P03": ("core/test_journal.py::test_any_value_at_all_becomes_one_bounded_line", "core/test_journal.py::test_what_json_cannot_hold_is_represented"),
     "P05": (

@@ -8,14 +8,17 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import h11
+from tests.signing import parameter, signature
 
 from toolgate.auth import Anonymous
 from toolgate.core.bundle import Bundle
-from toolgate.core.catalog import Catalog
-from toolgate.core.model import Asked, Call, Completed, Outcome, Principal, Reply, Wire
+from toolgate.core.catalog import Catalog, Operation
+from toolgate.core.model import Asked, Call, Completed, Outcome, Principal, Reply, Situation, Wire
+from toolgate.core.responses import Responses
 from toolgate.listeners.answers import Answer, Request, plain
 from toolgate.listeners.calls import Calls, Places
 from toolgate.listeners.http import AgentFront
@@ -29,8 +32,16 @@ LOCAL = Rules(frozenset({"localhost"}))
 QUICK = Bounds(header_timeout_s=5, body_timeout_s=5, call_timeout_s=5, write_timeout_s=5, linger_s=0.2)
 
 
-def empty_bundle() -> Bundle:
-    return Bundle(REVISION, "prod", ("prod",), Catalog(()), {})
+@cache
+def small_bundle() -> Bundle:
+    """One operation, `GET /t/files/{path}`, whose document lets the path hold encoded slashes."""
+    declared = parameter("path", "path", {"type": "string"}, allowReserved=True)
+    read = Operation(
+        "t", "readFile", "GET", "/files/{path}", "read", True,
+        signature({"parameters": [declared]}, template="/files/{path}", method="get"),
+        Responses({}), None, "t.readFile", "t__readFile",
+    )  # fmt: skip
+    return Bundle(REVISION, "prod", ("prod",), Catalog([read]), {})
 
 
 async def until(condition: Callable[[], bool], within_s: float = 5) -> None:
@@ -45,6 +56,9 @@ class FakeLog:
     """A log in a list."""
 
     lines: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def info(self, event: str, **data: object) -> None:
+        self.lines.append((event, data))
 
     def warning(self, event: str, **data: object) -> None:
         self.lines.append((event, data))
@@ -69,13 +83,14 @@ class FakeCounts:
 class FakeGateway:
     """Answers every call with `outcome`, or with what `respond` makes of it."""
 
-    bundle: Bundle = field(default_factory=empty_bundle)
+    bundle: Bundle = field(default_factory=small_bundle)
     calls: list[Call] = field(default_factory=list)
     outcome: Outcome = field(
         default_factory=lambda: Completed(Reply(200, (("content-type", "text/plain"),), b"answered"))
     )
     respond: Callable[[Call], Awaitable[Outcome]] | None = None
     ids: Any = field(default_factory=itertools.count)
+    situation: Situation = field(default_factory=Situation)
 
     def new_call(self, principal: Principal, asked: Asked, reason: str | None = None) -> Call:
         return Call(f"call{next(self.ids)}", 0, principal, asked, reason)
@@ -243,7 +258,7 @@ async def opened(
     refusals = Refusals("agent", lambda: gateway.bundle, lambda: f"wire{next(ids)}", counts, Sampled(log, lambda: 0.0))
     calls = Calls(gateway, places, disclosure)
     handler = AgentFront(calls, FakeOwn(), Anonymous(Principal("digest")), refusals)
-    listener = Listener(handler, bounds, rules)
+    listener = Listener(handler, bounds, replace(rules, declares=calls.declares))
     port = await listener.listen("127.0.0.1", 0, context)
     try:
         yield Door(listener, port, gateway, counts, log, places)

@@ -62,6 +62,7 @@ async def test_passed(passed: Passed) -> None:
         peer.send(passed.sent)
         assert (await peer.answer()).body == b"answered"
         (wire,) = door.gateway.wires
+        assert wire.path == passed.path
         assert wire.headers == passed.headers
         assert wire.body == passed.body
 

@@ -14,21 +14,26 @@ import orjson
 
 from toolgate.cli import console
 from toolgate.cli.command import COULD_NOT, NO, Command
-from toolgate.cli.options import load_settings, settings_options
+from toolgate.cli.offline import not_known, situation_of
+from toolgate.cli.options import Claim, load_settings, settings_options
 from toolgate.cli.project import load_project
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Bundle
-    from toolgate.core.engine import Explanation
-    from toolgate.core.model import Asked, Refusal
+    from toolgate.core.explanation import Explanation, Stage
+    from toolgate.core.model import Asked, Principal, Refusal
+    from toolgate.settings import Settings
 
 _CALL_ID: Final = "explain"
+_HELD: Final = {True: ("holds", "green"), False: ("does not hold", "dim"), None: ("cannot tell", "yellow")}
 _STYLES: Final = {"passed": "green", "refused": "red"}
 _EXAMPLES: Final = (
     "toolgate explain metrics.listMetrics",
     'toolgate explain metrics.removeMetric --args \'{"name": "node_cpu"}\'',
     "toolgate explain metrics.queryCluster --args @arguments.json -e staging",
     'toolgate explain -X POST /metrics/metrics/v1/cluster -d \'{"cluster": "eu-1", "metric": "node_cpu"}\'',
+    'toolgate explain metrics.removeMetric --args \'{"name": "node_cpu"}\' --resources known.yaml',
+    "toolgate explain metrics.listMetrics --as corp/alice --role digest --claim team=sre",
 )
 
 
@@ -45,6 +50,21 @@ _EXAMPLES: Final = (
 @click.option(
     "-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of the request; may be repeated."
 )
+@click.option(
+    "--resources",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="What live catalogues list, which only a running gate reads: `{Metric: {node_cpu: {tier: critical}}}`.",
+)
+@click.option("--as", "caller", metavar="PRINCIPAL", help="Who calls; otherwise who calls without a token.")
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role of `--as`; may be given several times.")
+@click.option("--claim", "claims", multiple=True, type=Claim(), metavar="NAME=VALUE", help="A claim of `--as`.")
+@click.option(
+    "--completed",
+    multiple=True,
+    metavar="TOOL.ID",
+    help="An operation the run has completed before this call; may be given several times.",
+)
 def command(  # noqa: PLR0913 - each is an option of the command line
     *,
     config: str | None,
@@ -55,10 +75,15 @@ def command(  # noqa: PLR0913 - each is an option of the command line
     request: tuple[str, str] | None,
     data: str | None,
     headers: tuple[str, ...],
+    resources: str | None,
+    caller: str | None,
+    roles: tuple[str, ...],
+    claims: tuple[tuple[str, str], ...],
+    completed: tuple[str, ...],
 ) -> None:
     """Decide one call without sending it, and print each stage with its reason.
 
-    Exits with 0 when the call would be permitted, 1 when it would be refused.
+    Exits with 0 when the call would be permitted, 1 when it would be refused, 3 when that is not known without a gate.
     """
     if (operation is None) == (request is None):
         raise click.UsageError(
@@ -67,15 +92,45 @@ def command(  # noqa: PLR0913 - each is an option of the command line
     asked = _request(*request, data, headers) if request else _named(str(operation), arguments)
     settings = load_settings(config, assignments, environment=environment).settings
     bundle = load_project(settings)
-    from toolgate.core.engine import explain, needs  # noqa: PLC0415 - the loader; `--help` does without
-    from toolgate.core.model import Call, Facts, Permit, Principal  # noqa: PLC0415
+    from toolgate.core.explanation import explain  # noqa: PLC0415 - the loader; `--help` does without
+    from toolgate.core.model import Call, Facts, Permit, RunFacts  # noqa: PLC0415
 
-    anonymous = settings.identity.anonymous
-    call = Call(_CALL_ID, time.time_ns() // 1_000_000, Principal(anonymous.id, anonymous.roles), asked)
-    explanation = explain(call, Facts(dict.fromkeys(needs(call, bundle), 0)), bundle)
+    principal = _principal(settings, caller, roles, dict(claims))
+    _judge_completed(completed, bundle)
+    call = Call(_CALL_ID, time.time_ns() // 1_000_000, principal, asked)
+    run = RunFacts(completed=frozenset(completed))
+    facts = Facts(run=run, situation=situation_of(resources, bundle))
+    explanation = explain(call, facts, bundle)
+    why = not_known(explanation.decision, bundle)
+    if why is not None:
+        console.failure(why)
+        raise click.exceptions.Exit(COULD_NOT)
     _show(explanation, bundle)
     if not isinstance(explanation.decision, Permit):
         raise click.exceptions.Exit(NO)
+
+
+def _judge_completed(completed: tuple[str, ...], bundle: Bundle) -> None:
+    """A misspelt operation would never have been completed, and the answer would be about another run."""
+    known = {*bundle.catalog.operations, *(each.key for each in bundle.catalog.elsewhere)}
+    from toolgate.load.models import did_you_mean  # noqa: PLC0415 - pydantic; `--help` does without
+
+    for name in completed:
+        if name not in known:
+            meant = did_you_mean(name, sorted(known))
+            raise click.BadParameter(f"there is no operation `{name}`{meant}", param_hint="--completed")
+
+
+def _principal(settings: Settings, caller: str | None, roles: tuple[str, ...], claims: dict[str, str]) -> Principal:
+    """Who calls, as a verified token would say it."""
+    from toolgate.core.model import Principal  # noqa: PLC0415 - `--help` does without
+    from toolgate.settings.identity import anonymous_of  # noqa: PLC0415 - pydantic; as above
+
+    if caller is not None:
+        return Principal(caller, roles, claims)
+    if roles or claims:
+        raise click.UsageError("`--role` and `--claim` describe a principal; name it with `--as corp/alice`")
+    return anonymous_of(settings)
 
 
 def _named(operation: str, arguments: str | None) -> Asked:
@@ -129,15 +184,17 @@ def _text(given: str) -> bytes:
 
 def _show(explanation: Explanation, bundle: Bundle) -> None:
     from toolgate.core.model import Permit, Refusal  # noqa: PLC0415 - `--help` does without
+    from toolgate.listeners.problem import stages_json  # noqa: PLC0415
 
     decision = explanation.decision
     if console.wants_json():
-        console.emit({"decision": _decision_json(decision, bundle), "stages": _stages_json(explanation)})
+        console.emit({"decision": _decision_json(decision, bundle), "stages": stages_json(explanation)})
         return
     console.say(console.paint(f"in `{bundle.environment}`, nothing is sent", "dim"))
     for stage in explanation.stages:
         said = console.printable(f"  {stage.reason}") if stage.reason else ""
         console.say(f"  {stage.stage:<12} {console.paint(stage.result, _STYLES.get(stage.result, 'dim'))}{said}")
+        _say_statements(stage, bundle)
     match decision:
         case Permit(valid=valid):
             target = valid.operation.target
@@ -147,6 +204,19 @@ def _show(explanation: Explanation, bundle: Bundle) -> None:
             )
         case Refusal():
             _say_refusal(decision)
+
+
+def _say_statements(stage: Stage, bundle: Bundle) -> None:
+    """What was evaluated, and which permit would hold but for one condition."""
+    for statement, effect, holds in stage.applied:
+        told, style = _HELD[holds]
+        trial = " (audit)" if bundle.policies.statements[statement].audit else ""
+        console.say(f"    {console.paint(f'{told:<13}', style)} {effect} `{statement}`{trial}")
+    for near in stage.near_misses:
+        hint = f"; {near.hint}" if near.hint else ""
+        console.say(
+            console.printable(f"    nearly: `{near.statement}` would permit it, but for `{near.condition}`{hint}")
+        )
 
 
 def _say_refusal(refusal: Refusal) -> None:
@@ -162,10 +232,3 @@ def _decision_json(decision: Any, bundle: Bundle) -> dict[str, Any]:
     from toolgate.listeners.problem import refusal_json  # noqa: PLC0415
 
     return refusal_json(decision, _CALL_ID, bundle) if isinstance(decision, Refusal) else {"permit": True}
-
-
-def _stages_json(explanation: Explanation) -> list[dict[str, Any]]:
-    return [
-        {"stage": stage.stage, "result": stage.result, "reason": stage.reason, "statements": stage.statements}
-        for stage in explanation.stages
-    ]

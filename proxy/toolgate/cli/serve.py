@@ -84,9 +84,17 @@ def _facts(loaded: Loaded, bundle: Bundle, addresses: dict[str, str]) -> dict[st
         "tools": len(here),
         "operations": len(bundle.catalog.operations),
         "allowed": len(bundle.catalog.allowed),
-        "policy": "not enforced by this version: the environment's allow-lists decide",
+        "mode": bundle.mode,
+        "policy": _policy(bundle),
         "warnings": [*loaded.warnings, *([] if here else [without_tools(settings.environment)])],
     }
+
+
+def _policy(bundle: Bundle) -> str:
+    statements = len(bundle.policies.statements)
+    if not statements:
+        return "no statements: every call is refused; write one in the policies folder"
+    return counted(statements, "statement")
 
 
 def _url(name: str, address: str, settings: Settings) -> str:

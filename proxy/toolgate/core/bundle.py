@@ -9,24 +9,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from toolgate.core.model import Json
+from toolgate.core.model import Json, ResourceCatalogue
+from toolgate.core.policies import Policies
 
 if TYPE_CHECKING:
     from toolgate.core.catalog import Catalog, Target
+    from toolgate.core.expressions import Expression
+    from toolgate.core.kinds import Fields
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong with the configuration; `line` is 0 where a line means nothing."""
+    """One thing wrong with the configuration; `line` and `column` are 0 where they mean nothing."""
 
     path: str
     line: int
     code: str
     message: str
+    column: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where it is, as an editor jumps to it."""
+        if not self.line:
+            return self.path
+        return f"{self.path}:{self.line}:{self.column}" if self.column else f"{self.path}:{self.line}"
 
     def __str__(self) -> str:
-        where = f"{self.path}:{self.line}" if self.line else self.path
-        return f"{where}: {self.code}: {self.message}"
+        return f"{self.place}: {self.code}: {self.message}"
 
 
 class BundleError(Exception):
@@ -37,7 +47,9 @@ class BundleError(Exception):
         super().__init__("; ".join(map(str, self.problems)))
 
 
-NoteKind: TypeAlias = Literal["reported", "not_understood", "not_enforced"]
+# audit: what `decide` refuses is sent all the same, and journaled with what it would have been.
+Mode: TypeAlias = Literal["enforce", "audit"]
+NoteKind: TypeAlias = Literal["reported", "not_understood", "not_enforced", "unproven"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +60,6 @@ class Note:
     pointer: str  # where in it: a JSON Pointer, or empty for the file as a whole
     kind: NoteKind
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceCatalogue:
-    """The resources of one type that exist in this environment, with their attributes."""
-
-    type: str
-    attributes: Mapping[str, Mapping[str, Json]]  # by id
-
-    def __contains__(self, resource_id: object) -> bool:
-        return resource_id in self.attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,23 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveCatalogue:
+    """The resources of one type as an operation of the same tool lists them: what to ask, and how often."""
+
+    tool: str
+    type: str
+    operation: str  # its key
+    items: Expression  # where in a reply the array of resources stands
+    id: str  # the key of each that holds its id
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    next: Expression | None = None  # where a reply says how to ask for the next page
+    page: str | None = None  # the argument that asks for it; alone: pages are counted
+    max_items: int = 10_000
+    ttl_s: float = 30.0  # between two readings
+    stale_s: float = 300.0  # older than this, it is not relied on
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """Everything a decision may read. A call pins its bundle at entry."""
 
@@ -82,8 +100,17 @@ class Bundle:
     environments: tuple[str, ...]  # widest first
     catalog: Catalog
     tools: Mapping[str, Tool]
-    resources: Mapping[str, Mapping[str, ResourceCatalogue]] = field(default_factory=dict)  # tool → type → what exists
+    resources: Mapping[str, Mapping[str, ResourceCatalogue]] = field(default_factory=dict)  # tool → type, from files
+    live: tuple[LiveCatalogue, ...] = ()
+    shapes: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)  # tool → type → what policies may read
     notes: tuple[Note, ...] = ()
+    mode: Mode = "enforce"
+    policies: Policies = Policies((), ())  # noqa: RUF009 (immutable: nothing is allowed by it)
+
+    @property
+    def own_reads(self) -> frozenset[str]:
+        """The keys of the operations the gate may call as itself (`model.OWN`): those that live catalogues name."""
+        return frozenset(live.operation for live in self.live)
 
     @property
     def max_body(self) -> int:

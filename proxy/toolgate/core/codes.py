@@ -111,6 +111,15 @@ _ROWS: Final = (
     ),
     # -- authentication --------------------------------------------------------------------------------
     Code(
+        "auth.missing",
+        "Unauthenticated",
+        401,
+        "agent",
+        "fix_arguments",
+        "Send a token of a configured issuer as `Authorization: Bearer TOKEN` or `Toolgate-Token: TOKEN`.",
+        "no token was presented, and nobody is served without one here",
+    ),
+    Code(
         "auth.invalid",
         "InvalidToken",
         401,
@@ -118,6 +127,15 @@ _ROWS: Final = (
         "fix_arguments",
         "Remove the token, or get one this gate can verify.",
         "a token was presented that cannot be verified; the gate never falls back to anonymous",
+    ),
+    Code(
+        "auth.expired",
+        "ExpiredToken",
+        401,
+        "agent",
+        "fix_arguments",
+        "Get a fresh token from the same issuer, then repeat the same call.",
+        "the token verified and its time is over",
     ),
     # -- what exists here ------------------------------------------------------------------------------
     Code(
@@ -145,7 +163,7 @@ _ROWS: Final = (
         "operator",
         "wait",
         "Wait, then repeat the same call; report the call id if it persists.",
-        "something this environment needs, such as an upstream credential, is missing",
+        "something this environment needs, such as an upstream credential or the list of its resources, is missing or too old",
         retryable=True,
     ),
     Code(
@@ -154,8 +172,17 @@ _ROWS: Final = (
         404,
         "agent",
         "use_alternative",
-        "Use one of the named resources that exist in this environment.",
+        "Use a resource that exists in this environment; GET /-/environment shows some.",
         "the arguments name a resource that the environment's catalogue does not hold (the title names its type: `MetricNotFound`)",
+    ),
+    Code(
+        "environment.resource_omitted",
+        "ResourceOmitted",
+        422,
+        "agent",
+        "fix_arguments",
+        "Include the named resources and send the call again.",
+        "the arguments leave out a resource that a call of this operation must cover (the title names its type: `MetricOmitted`)",
     ),
     # -- arguments -------------------------------------------------------------------------------------
     Code(
@@ -193,6 +220,43 @@ _ROWS: Final = (
         "fix_arguments",
         "Send the body in a media type the operation declares.",
         "the body's media type, charset or content coding is not one the operation declares",
+    ),
+    # -- policy ----------------------------------------------------------------------------------------
+    Code(
+        "policy.denied",
+        "PolicyViolation",
+        403,
+        "agent",
+        "use_alternative",
+        "Do not repeat this call; choose another operation from GET /-/tools.",
+        "a forbid statement holds for this call (`statements` names it)",
+    ),
+    Code(
+        "policy.not_allowed",
+        "NotAllowed",
+        403,
+        "agent",
+        "use_alternative",
+        "Choose another operation from GET /-/tools, or ask POST /-/explain what would have to be different.",
+        "no permit statement holds for this call; what no statement permits is refused",
+    ),
+    Code(
+        "policy.error",
+        "PolicyError",
+        403,
+        "operator",
+        "escalate",
+        "Report the call id to the operator; the call cannot be judged as it is.",
+        "a statement could not be evaluated for this call, so it is refused (a value Cedar cannot hold, an attribute that is missing)",
+    ),
+    Code(
+        "approval.required",
+        "ApprovalRequired",
+        403,
+        "nobody",
+        "request_approval",
+        "Ask a person with the named role; this version cannot take an approval, so choose another operation.",
+        "a forbid statement with `@approval` holds: a person must agree (granting approvals comes with a later version)",
     ),
     # -- upstream: permitted and recorded; `sent` says whether it may have acted --------------------------
     Code(

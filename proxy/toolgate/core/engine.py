@@ -1,19 +1,21 @@
 """Deciding a call: check · needs · decide · settle. The story on one page (DESIGN §2).
 
 RULE: the order of the lines is the order of precedence, and it is part of the contract:
-unknown tool → disallowed here → arguments → resource exists. Static before stateful.
+unknown tool → disallowed here → environment ready → arguments → resource exists → policy. Static before stateful.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterable
 
+from toolgate.core.authorization import authorized
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Absent, Found, Operation
 from toolgate.core.codes import CODES
-from toolgate.core.environment import disallowed, missing_resource, unknown, written_way
+from toolgate.core.environment import disallowed, missing_resource, not_ready, omitted_resource, unknown, written_way
 from toolgate.core.model import (
+    OWN,
+    RUN_KEY,
     Call,
     Completed,
     Decision,
@@ -24,39 +26,22 @@ from toolgate.core.model import (
     Recovery,
     Refusal,
     Reply,
+    Shadow,
     UpstreamRequest,
     ValidCall,
     Wire,
 )
 from toolgate.core.signature import Decoded, Rejected
+from toolgate.core.twins import jointly
 from toolgate.core.wiretext import echo
 
-Result: TypeAlias = Literal["passed", "refused", "not reached"]
-STAGES: Final = ("tool", "environment", "arguments", "resources")
+
+def needs(call: Call, bundle: Bundle) -> tuple[str, ...]:
+    """Name what the decision reads of the ledger: what the run has done so far, where a statement asks for it."""
+    return (RUN_KEY + call.principal.id,) if bundle.policies.reads_run else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One line of the decision, as `explain` shows it."""
-
-    stage: str
-    result: Result
-    reason: str = ""
-    statements: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    decision: Decision
-    stages: tuple[Stage, ...]
-
-
-def needs(_call: Call, _bundle: Bundle) -> tuple[str, ...]:
-    """Name the balances the decision reads: none before budgets arrive."""
-    return ()
-
-
-def check(call: Call, bundle: Bundle) -> ValidCall | Refusal:
+def check(call: Call, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
     """The operation exists here and the arguments fit: decoded, judged and rebuilt once."""
     asked = call.asked
     match asked:
@@ -65,21 +50,33 @@ def check(call: Call, bundle: Bundle) -> ValidCall | Refusal:
             if isinstance(found, Absent):
                 return unknown(f"`{asked.method} {asked.path}`", found)
             if len(found.operations) > 1:
-                return _check_several(call, asked, found, bundle)
-            return _check_one(call, asked, found, bundle)
+                return _check_several(call, asked, found, facts, bundle)
+            return _check_one(call, asked, found, facts, bundle)
         case Named():
-            operation = bundle.catalog.named(asked.operation)
-            if isinstance(operation, Absent):
-                return unknown(echo(asked.operation), operation)
-            if not operation.allowed:
-                return disallowed(operation, bundle)
-            checked = _valid(call, operation, operation.signature.accept(asked.arguments))
-            return _as_taken(checked, bundle) if isinstance(checked, ValidCall) else checked
+            return _check_named(call, asked, facts, bundle)
 
 
-def decide(valid: ValidCall, _facts: Facts, bundle: Bundle) -> Decision:
-    """The first refusal that holds, or a Permit. INVARIANT: the only place that makes one."""
-    return missing_resource(valid, bundle) or Permit(valid)
+def decide(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
+    """The first refusal that holds, or a Permit. INVARIANT: nothing else leads to a Permit that is sent."""
+    decision = _decided(valid, facts, bundle)
+    if valid.also:
+        decision = jointly([decision, *(_decided(other, facts, bundle) for other in valid.also)])
+    return decision if bundle.mode == "enforce" else _audited(decision, valid)
+
+
+def _decided(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
+    return (
+        missing_resource(valid, facts, bundle)
+        or omitted_resource(valid, facts, bundle)
+        or authorized(valid, facts, bundle)
+    )
+
+
+def _audited(decision: Decision, valid: ValidCall) -> Decision:
+    """A gate in mode audit sends every call that is valid, and says what it would have been."""
+    if isinstance(decision, Permit) or valid.call.principal is OWN:
+        return decision
+    return Permit(valid, shadow=Shadow("refuse", decision.code.code, decision.statements), read=decision.read)
 
 
 def settle(permit: Permit, reply: Reply, violations: tuple[object, ...]) -> Completed | Failed:
@@ -98,28 +95,34 @@ def settle(permit: Permit, reply: Reply, violations: tuple[object, ...]) -> Comp
     )
 
 
-def explain(call: Call, facts: Facts, bundle: Bundle) -> Explanation:
-    """Decide, and tell stage by stage; the reasons come out of the evaluation itself."""
-    checked = check(call, bundle)
-    decision = checked if isinstance(checked, Refusal) else decide(checked, facts, bundle)
-    match decision:
-        case Permit():
-            return Explanation(decision, tuple(Stage(stage, "passed") for stage in STAGES))
-        case Refusal():
-            at = STAGES.index(decision.stage)
-            passed = tuple(Stage(stage, "passed") for stage in STAGES[:at])
-            refused = Stage(decision.stage, "refused", decision.detail, decision.statements)
-            rest = tuple(Stage(stage, "not reached") for stage in STAGES[at + 1 :])
-            return Explanation(decision, (*passed, refused, *rest))
+def _check_named(call: Call, asked: Named, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
+    operation = bundle.catalog.named(asked.operation)
+    if isinstance(operation, Absent):
+        return unknown(echo(asked.operation), operation)
+    if not operation.allowed:
+        return disallowed(operation, bundle)
+    waiting = _waiting(call, operation, facts)
+    if waiting is not None:
+        return waiting
+    checked = _valid(call, operation, operation.signature.accept(asked.arguments))
+    return _as_taken(checked, bundle) if isinstance(checked, ValidCall) else checked
 
 
-def _check_one(call: Call, wire: Wire, found: Found, bundle: Bundle) -> ValidCall | Refusal:
+def _waiting(call: Call, operation: Operation, facts: Facts) -> Refusal | None:
+    """The environment is not ready for an allowed call; the gate's own readings are what makes it ready."""
+    if call.principal is OWN or not operation.allowed:
+        return None
+    return not_ready(operation, facts.situation)
+
+
+def _check_one(call: Call, wire: Wire, found: Found, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
     """A request that means one operation; the same request is refused again without being judged again."""
-    known = bundle.catalog.refusals.get(wire)
+    operation = found.operations[0]
+    known = _waiting(call, operation, facts) or bundle.catalog.refusals.get(wire)  # readiness is never remembered
     if known is not None:
         return known
     checked = _check_wire(call, wire, found, 0, bundle)
-    if isinstance(checked, Refusal) and not found.operations[0].signature.reads_headers:
+    if isinstance(checked, Refusal) and not operation.signature.reads_headers:
         bundle.catalog.refusals.keep(wire, checked)
     return checked
 
@@ -136,7 +139,7 @@ def _check_wire(call: Call, wire: Wire, found: Found, at: int, bundle: Bundle) -
     return checked
 
 
-def _check_several(call: Call, wire: Wire, found: Found, bundle: Bundle) -> ValidCall | Refusal:
+def _check_several(call: Call, wire: Wire, found: Found, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
     """One request that means several operations at once: all that it satisfies must be allowed (DESIGN §6).
 
     SECURITY: an operation whose key differs only by `#…` would otherwise be a way around its twin's deny.
@@ -147,9 +150,15 @@ def _check_several(call: Call, wire: Wire, found: Found, bundle: Bundle) -> Vali
     satisfied = [at for at, result in enumerate(decoded) if isinstance(result, Decoded)]
     if not satisfied:
         allowed = [at for at, op in enumerate(found.operations) if op.allowed]
-        return _check_wire(call, wire, found, allowed[0] if allowed else 0, bundle)
-    denied = [at for at in satisfied if not found.operations[at].allowed]
-    return _check_wire(call, wire, found, (denied or satisfied)[0], bundle)
+        chosen = allowed[0] if allowed else 0
+    else:
+        denied = [at for at in satisfied if not found.operations[at].allowed]
+        chosen = (denied or satisfied)[0]
+    checked = _waiting(call, found.operations[chosen], facts) or _check_wire(call, wire, found, chosen, bundle)
+    if isinstance(checked, Refusal):
+        return checked
+    others = ((found.operations[at], decoded[at]) for at in satisfied if at != chosen)
+    return checked._replace(also=_also(call, others))
 
 
 def _as_taken(valid: ValidCall, bundle: Bundle) -> ValidCall | Refusal:
@@ -166,10 +175,22 @@ def _as_taken(valid: ValidCall, bundle: Bundle) -> ValidCall | Refusal:
     found = bundle.catalog.find(wire.method, wire.path, wire.query)
     if isinstance(found, Absent) or operation not in found.operations:
         return _means_another(operation, found, bundle)
-    for twin, values in zip(found.operations, found.path_values, strict=True):
-        if not twin.allowed and isinstance(twin.signature.decode(wire, values), Decoded):
-            return disallowed(twin, bundle)
-    return valid
+    if len(found.operations) == 1:
+        return valid
+    decoded = [(op, op.signature.decode(wire, values)) for op, values in zip(*found[:2], strict=True)]
+    denied = [twin for twin, result in decoded if not twin.allowed and isinstance(result, Decoded)]
+    if denied:
+        return disallowed(denied[0], bundle)
+    return valid._replace(also=_also(valid.call, (each for each in decoded if each[0] is not operation)))
+
+
+def _also(call: Call, others: Iterable[tuple[Operation, Decoded | Rejected]]) -> tuple[ValidCall, ...]:
+    """The other operations the same request satisfies, as calls of their own."""
+    return tuple(
+        ValidCall(call, operation, result.arguments, result.request)
+        for operation, result in others
+        if isinstance(result, Decoded)
+    )
 
 
 def _means_another(operation: Operation, found: Found | Absent, bundle: Bundle) -> Refusal:

@@ -9,6 +9,9 @@ import base64
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import orjson
+
+from toolgate.core.bodies import BODY, JsonBody
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Operation
 from toolgate.core.mask import Masked, MaskKey, unmask
@@ -24,6 +27,7 @@ from toolgate.core.model import (
     Permit,
     Refusal,
     Refused,
+    Shadow,
     ValidCall,
     Violation,
     Wire,
@@ -32,6 +36,7 @@ from toolgate.core.wiretext import pointer
 
 # SECURITY: what an agent sends where nothing says which of it is secret, or did not send in the form its masks describe.
 _UNREAD: Final = ("/query", "/headers", "/body", "/asked/arguments")
+_SHORT: Final = 1024  # bytes of a body that are encoded again in less time than it takes to find out that they are JSON
 
 
 class Place(NamedTuple):
@@ -48,6 +53,7 @@ def permitted(permit: Permit, bundle: Bundle, place: Place, judged: Mapping[str,
     data |= judged
     data["decision"] = "permit"
     data["statements"] = permit.statements
+    _add_read(data, permit.read, permit.shadow)
     data["charges"] = [{"key": charge.key, "amount": charge.amount} for charge in permit.charges]
     effectful = valid.operation.effect != "read"
     return Event("Decided", valid.call.at_ms, data, valid.call.id, place.run, effectful)
@@ -66,7 +72,16 @@ def refused(call: Call, refusal: Refusal, bundle: Bundle, place: Place, asked: M
         "violations": [violation_json(violation) for violation in refusal.violations],
         "statements": refusal.statements,
     }
+    _add_read(data, refusal.read, refusal.shadow)
     return Event("Decided", call.at_ms, data, call.id, place.run)
+
+
+def _add_read(data: dict[str, Json], read: Mapping[str, Json] | None, shadow: Shadow | None) -> None:
+    """What policies read beyond the bundle and the arguments, and what audit would have changed."""
+    if read is not None:
+        data["facts"] = read
+    if shadow is not None:
+        data["would"] = {"decision": shadow.decision, "code": shadow.code, "statements": shadow.statements}
 
 
 def finished(valid: ValidCall, outcome: Outcome, at_ms: int, run: str, measured: Mapping[str, Json]) -> Event:
@@ -86,10 +101,22 @@ def finished(valid: ValidCall, outcome: Outcome, at_ms: int, run: str, measured:
 def judged_json(valid: ValidCall, masked: Masked) -> dict[str, Json]:
     """A request that was judged good, by its arguments."""
     said: dict[str, Json] = {"method": valid.request.method, "path": valid.operation.path}
-    said["arguments"] = masked.arguments
+    said["arguments"] = _as_sent(valid) if masked.arguments is valid.arguments else masked.arguments
     if masked.sealed is not None:
         said["sealed"] = masked.sealed
     return said
+
+
+def _as_sent(valid: ValidCall) -> Mapping[str, Json]:
+    """The arguments, a JSON body by the bytes that are sent: they say the same, and are encoded already."""
+    request = valid.request
+    if request.body is None or len(request.body) < _SHORT:
+        return valid.arguments
+    name, content_type = request.headers[0]  # a body's own header comes first
+    body = valid.operation.signature.bodies.get(content_type) if name == "content-type" else None
+    if body is None or not isinstance(body.reading, JsonBody):
+        return valid.arguments
+    return {**valid.arguments, BODY: orjson.Fragment(request.body)}
 
 
 def asked_json(call: Call, refusal: Refusal) -> dict[str, Json]:
@@ -171,18 +198,26 @@ def violation_json(violation: Violation) -> dict[str, Json]:
 
 
 def _head(call: Call, operation: Operation | None, bundle: Bundle, place: Place) -> dict[str, Json]:
+    principal = call.principal
     head: dict[str, Json] = {
         "number": place.number,
-        "principal": call.principal.id,
-        "roles": call.principal.roles,
+        "principal": principal.id,
+        "roles": principal.roles,
         "environment": bundle.environment,
         "revision": bundle.revision,
         "operation": operation.key if operation else None,
         "effect": operation.effect if operation else None,
         "via": "http" if isinstance(call.asked, Wire) else "call",
     }
+    if bundle.mode != "enforce":
+        head["mode"] = bundle.mode
     if call.reason is not None:
         head["reason"] = call.reason
+    if principal.on_behalf_of is not None:
+        head["on_behalf_of"] = principal.on_behalf_of
+        head["actor"] = principal.claims.get("act.sub")
+    if principal.claims.get("environment", bundle.environment) != bundle.environment:
+        head["claimed_environment"] = principal.claims["environment"]  # ignored: the deployment says where this is
     return head
 
 

@@ -27,10 +27,18 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: `id` is `<issuer>/<sub>`, or the bare id of the anonymous workload."""
+    """Who calls: `id` is `<issuer name>/<sub>`, or the bare id of the anonymous workload."""
 
     id: str
     roles: tuple[str, ...] = ()
+    claims: Mapping[str, str] = field(default_factory=dict)  # what policies see as tags, nested ones by dotted names
+    on_behalf_of: str | None = (
+        None  # of a delegated token (`act`): the id of whom somebody else (`claims["act.sub"]`) acts for
+    )
+
+
+# The gate itself, reading its live catalogues. SECURITY: known by identity, so no caller can be it, whatever its id says.
+OWN: Final = Principal("toolgate")
 
 
 class Wire(NamedTuple):
@@ -113,6 +121,7 @@ class ValidCall(NamedTuple):
     operation: Operation
     arguments: Mapping[str, Json]  # DESIGN §6: parameters by name, the body under `body`
     request: UpstreamRequest
+    also: tuple[ValidCall, ...] = ()  # what else the same request means: operations whose keys differ only by `#…`
 
 
 class Recovery(NamedTuple):
@@ -137,6 +146,8 @@ class Refusal(NamedTuple):
     statements: tuple[str, ...] = ()
     operation: Operation | None = None
     title: str | None = None  # when the code's own title does not fit (`MetricNotFound`)
+    shadow: Shadow | None = None  # this refusal would have flipped
+    read: Mapping[str, Json] | None = None  # the facts beyond the bundle that policies read, for the journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +159,22 @@ class Charge:
     given: int
 
 
+class Shadow(NamedTuple):
+    """What audit would have changed: the decision of the statements in `@mode("audit")`, or of a gate in mode audit."""
+
+    decision: Literal["permit", "refuse"]  # what it would have been, had it been enforced
+    code: str | None  # of the refusal it would have been
+    statements: tuple[str, ...]
+
+
 class Permit(NamedTuple):
     """Proof that a call may be sent. Made only by `engine.decide`; the upstream client takes nothing else."""
 
     valid: ValidCall
     charges: tuple[Charge, ...] = ()
     statements: tuple[str, ...] = ()
+    shadow: Shadow | None = None  # this permit would have flipped
+    read: Mapping[str, Json] | None = None  # the facts beyond the bundle that policies read, for the journal
 
 
 Decision: TypeAlias = Permit | Refusal
@@ -193,11 +214,53 @@ class Failed(NamedTuple):
 Outcome: TypeAlias = Completed | Refused | Failed
 
 
+class Resource(NamedTuple):
+    """What a call is about: a resource of a catalogue, or the tool itself where nothing else is named."""
+
+    type: str  # `Metric`; `Tool` for the tool itself
+    id: str
+    attributes: Mapping[str, Json] = MappingProxyType({})
+
+
+RUN_KEY: Final = "run:"  # with a principal's id behind it: the key that asks the ledger for `Facts.run`
+
+
+class RunFacts(NamedTuple):
+    """What the run has done so far, before this call (DESIGN §7, `context.run`)."""
+
+    id: str = ""
+    calls: int = 0  # decided, permitted or not
+    refusals: int = 0
+    age_s: int = 0
+    completed: frozenset[str] = frozenset()  # keys of operations the upstream completed (below status 400)
+    by_operation: Mapping[str, int] = MappingProxyType({})  # permitted calls by operation key
+
+
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ResourceCatalogue:
+    """The resources of one type that exist in this environment, with their attributes."""
+
+    type: str
+    attributes: Mapping[str, Mapping[str, Json]]  # by id
+    fresh_at_ms: int | None = None  # when a live one was last read; None: it comes from a file of the bundle
+
+    def __contains__(self, resource_id: object) -> bool:
+        return resource_id in self.attributes
+
+
+class Situation(NamedTuple):
+    """What is known now of the environment beyond the bundle. One immutable value, replaced when something changes."""
+
+    catalogues: Mapping[str, Mapping[str, ResourceCatalogue]] = MappingProxyType({})  # live ones: tool → type
+    unready: Mapping[str, str] = MappingProxyType({})  # tool → one sentence why its calls must wait
+
+
+class Facts(NamedTuple):
     """State a decision was told. Each issue adds the facts its line of `decide` reads."""
 
-    balances: Mapping[str, int] = field(default_factory=dict)
+    balances: Mapping[str, int] = MappingProxyType({})
+    run: RunFacts = RunFacts()
+    situation: Situation = Situation()
 
 
 class Event(NamedTuple):

@@ -16,9 +16,11 @@ import orjson
 from toolgate.core.bundle import Bundle, BundleError
 from toolgate.core.journal import Broken, Filter, Head, Row
 from toolgate.core.model import Json, Refusal
+from toolgate.core.steps import Step, steps_of
 from toolgate.listeners.answers import Answer
 from toolgate.listeners.health import Health
 from toolgate.listeners.refusals import Refusals
+from toolgate.listeners.roles import requiring
 from toolgate.listeners.routes import Respond, Visit, invalid
 from toolgate.ports import Journal, LedgerError
 
@@ -45,13 +47,17 @@ class AdminApi:
         self._reload = reload
         self._journal = journal
         self._refusals = refusals
-        self.routes: Mapping[str, Respond] = {
-            "POST /-/reload": self._reloaded,
+        admin: Mapping[str, Respond] = {"POST /-/reload": self._reloaded}
+        viewer: Mapping[str, Respond] = {
             "GET /-/journal": self._events,
             "GET /-/journal/verify": self._verified,
             "GET /-/runs": self._runs,
             "GET /-/runs/{run}": self._run,
             "GET /-/bundle": self._shown,
+        }
+        self.routes: Mapping[str, Respond] = {
+            **{path: requiring("admin", respond, refusals) for path, respond in admin.items()},
+            **{path: requiring("viewer", respond, refusals) for path, respond in viewer.items()},
             **health.routes,
         }
 
@@ -105,7 +111,13 @@ class AdminApi:
             return rows
         if not rows:
             return self._refused(invalid("/run", "unknown", "the journal has no such run"), visit)
-        return visit.json({"run": visit.segment, "calls": steps(rows), "complete": len(rows) < _MAX_RUN_EVENTS})
+        return visit.json(
+            {
+                "run": visit.segment,
+                "calls": [step_json(step) for step in steps_of(row.event for row in rows)],
+                "complete": len(rows) < _MAX_RUN_EVENTS,
+            }
+        )
 
     async def _shown(self, visit: Visit) -> Answer:
         return visit.json(bundle_json(self._bundle()))
@@ -177,17 +189,12 @@ def _head(text: str | None) -> Head | Refusal | None:
     return invalid("/head", "format", "`head` is writer:seq:hash, as the `Head` lines on standard output have them")
 
 
-def steps(rows: list[Row]) -> list[dict[str, Json]]:
-    """A run as numbered steps: each call as it was decided, and how it ended."""
-    calls: dict[str, dict[str, Json]] = {}
-    for row in rows:
-        event = row.event
-        call = event.get("call")
-        if event.get("event") == "Decided" and call is not None:
-            calls[call] = {name: event.get(name) for name in _DECIDED}
-        elif event.get("event") == "Finished" and call in calls:
-            calls[call] |= {name: event.get(name) for name in _FINISHED if event.get(name) is not None}
-    return list(calls.values())
+def step_json(step: Step) -> dict[str, Json]:
+    """One call of a run: what was decided of it, and over that how it ended."""
+    end = step.finished or {}
+    return {name: step.decided.get(name) for name in _DECIDED} | {
+        name: end[name] for name in _FINISHED if end.get(name) is not None
+    }
 
 
 _DECIDED: Final = (

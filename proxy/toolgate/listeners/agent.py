@@ -5,12 +5,17 @@ RULE: nothing here decides. A call by name takes the same path as a call by URL,
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Container, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.codes import CODES
-from toolgate.core.model import Json, Named, Permit, Recovery, Refusal
+from toolgate.core.explanation import Explanation
+from toolgate.core.model import Json, Named, Permit, Recovery, Refusal, Situation
 from toolgate.core.strictjson import read
 from toolgate.core.suggest import near
 from toolgate.core.wiretext import Malformed, pointer
@@ -18,7 +23,7 @@ from toolgate.listeners.answers import Answer, Request
 from toolgate.listeners.calls import Calls
 from toolgate.listeners.health import Health
 from toolgate.listeners.openapi import own_document
-from toolgate.listeners.problem import HIDDEN, refusal_json
+from toolgate.listeners.problem import disclosed, refusal_json, stages_json
 from toolgate.listeners.refusals import Refusals
 from toolgate.listeners.routes import Routes, Visit, invalid
 from toolgate.listeners.tools import FORMATS, Listings
@@ -60,7 +65,7 @@ class AgentApi:
         if shape is not None and shape not in FORMATS:
             message = f"the format is one of {', '.join(FORMATS)}"
             return self._refused(invalid("/format", "enum", message, near(shape, FORMATS, 1)), visit)
-        return visit.bytes(await self._listings.get(self._gateway.bundle, shape))
+        return visit.bytes(await self._listings.get(self._gateway.bundle, shape, visit.principal))
 
     async def _call(self, visit: Visit) -> Answer:
         asked = asked_by_name(visit.request)
@@ -76,21 +81,21 @@ class AgentApi:
         bundle = self._gateway.bundle
         explanation = self._gateway.explain(call)
         decision = explanation.decision
+        told = replace(visit, call_id=call.id)
         if isinstance(decision, Permit):
-            shown: Json = {"permit": True}
-        else:
-            shown = refusal_json(decision, call.id, bundle, self._calls.disclosure)
+            return told.json({"decision": {"permit": True}, "stages": stages_json(_for_agent(explanation))})
+        shown = disclosed(decision, self._calls.disclosure, visit.principal, bundle)
         # SECURITY: with `disclosure: hide` the stages would tell an unknown operation from a disallowed one.
-        hidden = self._calls.disclosure == "hide" and not isinstance(decision, Permit) and decision.code.code in HIDDEN
-        stages = () if hidden else explanation.stages
-        told = [
-            {"stage": stage.stage, "result": stage.result, "reason": stage.reason, "statements": stage.statements}
-            for stage in stages
-        ]
-        return replace(visit, call_id=call.id).json({"decision": shown, "stages": told})
+        stages = stages_json(_for_agent(explanation)) if shown is decision else []
+        return told.json({"decision": refusal_json(shown, call.id, bundle), "stages": stages})
 
     async def _environment(self, visit: Visit) -> Answer:
-        return visit.json(environment_json(self._gateway.bundle))
+        bundle = self._gateway.bundle
+        listed = await self._listings.listed(bundle, visit.principal)
+        counts = Counter(each.operation.tool for each in listed)
+        # SECURITY: with `disclosure: hide`, a tool of which nothing may be called is not there, and what it lists neither.
+        shown = counts if self._calls.disclosure == "hide" else bundle.tools
+        return visit.json(environment_json(bundle, self._gateway.situation, {tool: counts[tool] for tool in shown}))
 
     async def _openapi(self, visit: Visit) -> Answer:
         return visit.bytes(self._document)
@@ -99,39 +104,63 @@ class AgentApi:
         return self._refusals.refused(refusal, bodiless=visit.bodiless)
 
 
-def environment_json(bundle: Bundle) -> Json:
-    """Where the agent is, and what exists there."""
-    allowed: dict[str, int] = {}
-    for operation in bundle.catalog.allowed:
-        allowed[operation.tool] = allowed.get(operation.tool, 0) + 1
+def _for_agent(explanation: Explanation) -> Explanation:
+    """What an agent can do something about: of the near misses, those its arguments decide."""
+    stages = [
+        replace(stage, near_misses=tuple(each for each in stage.near_misses if each.reads))
+        for stage in explanation.stages
+    ]
+    return replace(explanation, stages=tuple(stages))
+
+
+def environment_json(bundle: Bundle, situation: Situation, counts: Mapping[str, int]) -> Json:
+    """Where the agent is, what exists there, and of each tool that is shown, how much this principal may call."""
     tools = [
-        {"tool": tool.name, "title": tool.title, "operations": allowed.get(tool.name, 0)}
+        {"tool": tool.name, "title": tool.title, "operations": counts[tool.name]} | _waiting(tool.name, situation)
         for tool in bundle.tools.values()
-        if tool.target is not None
+        if tool.target is not None and tool.name in counts
     ]
     return {
         "environment": bundle.environment,
         "revision": bundle.revision,
-        "mode": "enforce",
-        "policy": "allow-list",
+        "mode": bundle.mode,
+        "policy": "cedar",
         "tools": tools,
-        "resources": _resources_json(bundle),
+        "resources": _resources_json(bundle, situation, counts),
         "expectations": [],
     }
 
 
-def _resources_json(bundle: Bundle) -> dict[str, Json]:
+def _resources_json(bundle: Bundle, situation: Situation, shown: Container[str]) -> dict[str, Json]:
     """What exists, by type; a type that two tools have is named with its tool."""
-    types = [kind for catalogues in bundle.resources.values() for kind in catalogues]
+    catalogues = [
+        (tool, each)
+        for known in (bundle.resources, situation.catalogues)
+        for tool, listed in known.items()
+        if tool in shown
+        for each in listed.values()
+    ]
+    types = [each.type for _, each in catalogues]
     return {
-        kind if types.count(kind) == 1 else f"{tool}.{kind}": {
-            "count": len(catalogue.attributes),
-            "sample": list(catalogue.attributes)[:_SAMPLE],
-            "fresh_at": None,  # from a file: as fresh as the bundle
+        each.type if types.count(each.type) == 1 else f"{tool}.{each.type}": {
+            "count": len(each.attributes),
+            "sample": list(islice(each.attributes, _SAMPLE)),
+            "fresh_at": _moment(each.fresh_at_ms),
         }
-        for tool, catalogues in bundle.resources.items()
-        for kind, catalogue in catalogues.items()
+        for tool, each in catalogues
     }
+
+
+def _waiting(tool: str, situation: Situation) -> dict[str, Json]:
+    """Why the calls of a tool must wait, where they must."""
+    return {"not_ready": situation.unready[tool]} if tool in situation.unready else {}
+
+
+def _moment(at_ms: int | None) -> str | None:
+    """When a live catalogue was read; a file's is as fresh as the bundle."""
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def asked_by_name(request: Request) -> Named | Refusal:

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from toolgate.core.bundle import Bundle
-from toolgate.core.model import Asked, Call, Outcome, Principal, Refused
+from toolgate.core.model import Asked, Call, Outcome, Principal, Refused, Situation
 from toolgate.listeners.answers import Answer, Streamed
-from toolgate.listeners.problem import Disclosure, render
+from toolgate.listeners.problem import Disclosure, disclosed, render
 from toolgate.listeners.wire import refuse
 
 if TYPE_CHECKING:
-    from toolgate.core.engine import Explanation
+    from toolgate.core.explanation import Explanation
 
 
 class Gateway(Protocol):
@@ -26,6 +26,8 @@ class Gateway(Protocol):
 
     @property
     def bundle(self) -> Bundle: ...
+    @property
+    def situation(self) -> Situation: ...
     def new_call(self, principal: Principal, asked: Asked, reason: str | None = None) -> Call: ...
     async def handle(self, call: Call) -> Outcome: ...
     def explain(self, call: Call) -> Explanation: ...
@@ -94,6 +96,14 @@ class Calls:
         self.disclosure = disclosure
         self._places = places
 
+    def declares(self, method: str, path: str, query: str) -> bool:
+        """Whether an operation declares that this path may have its encoded slashes (see `wire.Rules`).
+
+        SECURITY: with `disclosure: hide` the wire says nothing of it, or it would tell what exists before anybody knows
+        who asks; a path that no operation declares is then `tool.unknown`, like any other.
+        """
+        return self.disclosure == "hide" or bool(self.gateway.bundle.catalog.declaring(method, path, query))
+
     async def take(self, principal: Principal, asked: Asked, reason: str | None, *, bodiless: bool = False) -> Answer:
         """One call, from what was asked to its rendered outcome."""
         call = self.gateway.new_call(principal, asked, reason)
@@ -104,7 +114,9 @@ class Calls:
         try:
             bundle = self.gateway.bundle  # read in the same step as the gateway pins it
             outcome = await self.gateway.handle(call)
-            answer = render(outcome, call.id, bundle, disclosure=self.disclosure, bodiless=bodiless)
+            if isinstance(outcome, Refused):
+                outcome = Refused(disclosed(outcome.refusal, self.disclosure, principal, bundle))
+            answer = render(outcome, call.id, bundle, bodiless=bodiless)
         finally:
             if not isinstance(answer, Streamed):
                 self._places.leave()

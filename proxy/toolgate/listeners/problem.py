@@ -10,14 +10,17 @@ from typing import Final, Literal, TypeAlias, assert_never
 
 import orjson
 
+from toolgate.core.authorization import is_listed
 from toolgate.core.bundle import Bundle
 from toolgate.core.codes import CODES, Code
 from toolgate.core.events import violation_json
+from toolgate.core.explanation import Explanation, Stage
 from toolgate.core.model import (
     Completed,
     Failed,
     Json,
     Outcome,
+    Principal,
     Recovery,
     Refusal,
     Refused,
@@ -32,25 +35,25 @@ Disclosure: TypeAlias = Literal["explain", "hide"]
 _ALLOW: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXTRA: Final = {
     "request.method": f"Allow: {_ALLOW}\r\n",
-    "auth.invalid": 'WWW-Authenticate: Bearer realm="toolgate", error="invalid_token"\r\n',
+    "auth.missing": 'WWW-Authenticate: Bearer realm="toolgate"\r\n',  # RFC 6750 §3.1: no error code without a token
+    **dict.fromkeys(
+        ("auth.invalid", "auth.expired"), 'WWW-Authenticate: Bearer realm="toolgate", error="invalid_token"\r\n'
+    ),
 }
-HIDDEN: Final = frozenset({"tool.unknown", "tool.disallowed"})
+_HIDDEN: Final = frozenset({"tool.unknown", "tool.disallowed", "policy.not_allowed"})
 _UNKNOWN: Final = CODES["tool.unknown"]
 # SECURITY: with `disclosure: hide` these are the same bytes whatever was refused, so nothing can be probed for.
 _NOTHING_SAID: Final = Refusal(_UNKNOWN, "no such operation", Recovery(_UNKNOWN.action, _UNKNOWN.hint), stage="tool")
 
 
-def render(
-    outcome: Outcome, call_id: str, bundle: Bundle, *, disclosure: Disclosure = "explain", bodiless: bool = False
-) -> Answer:
+def render(outcome: Outcome, call_id: str, bundle: Bundle, *, bodiless: bool = False) -> Answer:
     """An outcome as an answer. `bodiless`: the answer to a HEAD, which has every header and no body."""
     match outcome:
         case Completed():
             return reply_answer(outcome, call_id, bodiless=bodiless)
         case Refused(refusal):
-            shown = disclosed(refusal, disclosure)  # SECURITY: the status and the headers too
-            problem = refusal_json(shown, call_id, bundle)
-            return problem_answer(problem, shown.code, shown.recovery, bodiless=bodiless)
+            problem = refusal_json(refusal, call_id, bundle)
+            return problem_answer(problem, refusal.code, refusal.recovery, bodiless=bodiless)
         case Failed():
             problem = failure_json(outcome, call_id, bundle)
             return problem_answer(problem, outcome.code, outcome.recovery, bodiless=bodiless)
@@ -58,14 +61,20 @@ def render(
             assert_never(outcome)
 
 
-def disclosed(refusal: Refusal, disclosure: Disclosure) -> Refusal:
-    """What an agent may learn of a refusal."""
-    return _NOTHING_SAID if disclosure == "hide" and refusal.code.code in HIDDEN else refusal
+def disclosed(refusal: Refusal, disclosure: Disclosure, principal: Principal, bundle: Bundle) -> Refusal:
+    """What this principal may learn of a refusal.
+
+    SECURITY: with `hide`, what it may never call answers like what does not exist, whatever was wrong with the call.
+    """
+    if disclosure == "explain":
+        return refusal
+    operation = refusal.operation
+    is_hidden = operation is not None and not is_listed(operation, principal, bundle)
+    return _NOTHING_SAID if is_hidden or refusal.code.code in _HIDDEN else refusal
 
 
-def refusal_json(refusal: Refusal, call_id: str, bundle: Bundle, disclosure: Disclosure = "explain") -> dict[str, Json]:
+def refusal_json(refusal: Refusal, call_id: str, bundle: Bundle) -> dict[str, Json]:
     """A refusal as the problem an agent reads: nothing was sent."""
-    refusal = disclosed(refusal, disclosure)
     return _problem(
         refusal.code,
         call_id,
@@ -77,6 +86,27 @@ def refusal_json(refusal: Refusal, call_id: str, bundle: Bundle, disclosure: Dis
         violations=refusal.violations,
         statements=refusal.statements,
     )
+
+
+def stages_json(explanation: Explanation) -> list[dict[str, Json]]:
+    """An explanation stage by stage; what was evaluated and what was nearly allowed, where a stage has it."""
+    return [_stage_json(stage) for stage in explanation.stages]
+
+
+def _stage_json(stage: Stage) -> dict[str, Json]:
+    told: dict[str, Json] = {
+        "stage": stage.stage,
+        "result": stage.result,
+        "reason": stage.reason,
+        "statements": stage.statements,
+    }
+    if stage.applied:
+        told["applied"] = [
+            {"statement": statement, "effect": effect, "holds": holds} for statement, effect, holds in stage.applied
+        ]
+    if stage.near_misses:
+        told["near_misses"] = [each._asdict() for each in stage.near_misses]
+    return told
 
 
 def failure_json(failure: Failed, call_id: str, bundle: Bundle) -> dict[str, Json]:
