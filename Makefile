@@ -28,7 +28,8 @@ help: ## list the targets
 run: $(VENV)/.product ## the worked example: upstream, sidecar, an agent's morning; stays until Ctrl-C
 	@$(BIN)/toolgate demo
 
-test: $(VENV)/.tools ## unit, golden, wire and property tests, and a seeded sample of the long runs
+test: $(VENV)/.tools ## the example's policies, unit, golden, wire and property tests, a seeded sample of the long runs
+	$(BIN)/toolgate test --fail-under 100
 	$(BIN)/pytest -q -rs -n 2 --dist worksteal --hypothesis-profile=ci $(PYTEST)
 
 check: lint types imports test ## everything CI runs: lint, types, imports, test (which includes docs)

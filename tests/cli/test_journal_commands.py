@@ -139,6 +139,24 @@ def test_a_run_is_told_as_numbered_steps(toolgate: Toolgate, journal: Path) -> N
     )
 
 
+def test_what_audit_lets_pass_is_told(toolgate: Toolgate, folder: Path) -> None:
+    """A trial is read from the journal, so its lines say what would have been, and by which statement."""
+    refuse = {"decision": "refuse", "code": "policy.denied", "statements": ["few-lines"]}
+    permit = {"decision": "permit", "code": None, "statements": ["trial-a", "trial-b"]}
+    events = (
+        ("Decided", {**QUERIED, "would": refuse}, "C1"),
+        ("Decided", {**REMOVED, "reason": None, "violations": [], "would": permit}, "C2"),
+    )
+    asyncio.run(written(folder / "ledger.db", *events))
+    (folder / "toolgate.yaml").write_text("environment: prod\nledger: sqlite:ledger.db\n")
+    run = toolgate("runs", "show").output
+    listed = toolgate("journal", "list", "--kind", "Decided").output
+
+    assert "  ruling   permitted\n  audit    would be BLOCKED policy.denied by `few-lines`\n" in run
+    assert "  audit    would be permitted by `trial-a`, `trial-b`\n" in run
+    assert "  permitted; audit: would be BLOCKED policy.denied by `few-lines`\n" in listed
+
+
 def test_runs_are_listed_with_their_counts(toolgate: Toolgate, journal: Path) -> None:
     """For people as a table, for programs as JSON."""
     table, listed = toolgate("runs", "list"), json.loads(toolgate("runs", "list", "--json").stdout)["runs"]

@@ -21,6 +21,9 @@ COMMANDS: Final = {
     "serve": "Run the gate.",
     "demo": "Play the worked example and print it call by call.",
     "explain": "Decide one call without sending it.",
+    "test": "Run the cases of the policies folder.",
+    "diff": "Say what changes between two configurations.",
+    "token": "Mint a token for development.",
     "journal": "Read and verify the journal.",
     "runs": "Show what an agent did, step by step.",
     "settings": "Print every setting and where it came from.",
@@ -68,7 +71,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, value: bool) ->
     "toolgate",
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 could not do it, 70 a defect of toolgate.",
+    epilog="Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 could not do it, 4 tests failed, 70 a defect of toolgate.",
 )
 @click.option(
     "--version",

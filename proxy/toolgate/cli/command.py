@@ -20,6 +20,7 @@ from toolgate.ports import LedgerError, UpstreamError
 NO: Final = 1  # the answer is no
 CONFIGURATION: Final = 2
 COULD_NOT: Final = 3
+TESTS_FAILED: Final = 4
 DEFECT: Final = 70
 INTERRUPTED: Final = 130
 

@@ -39,13 +39,15 @@ def command(*, once: bool, upstream_port: int | None, **listen: str | None) -> N
     """Start the worked example, play an agent's morning through it, leave it running until Ctrl-C.
 
     The upstream is a small real server that reports this machine's own figures; the sidecar is a real `toolgate serve`
-    before it. Everything the demo writes stands in `.toolgate/` beside the example.
+    before it. Everything the demo writes stands in `.toolgate/` beside the example; its journal begins anew each time.
     """
     from toolgate.demo.processes import NotStartedError, sidecar, upstream  # noqa: PLC0415 - only what runs is imported
 
-    example = _example(upstream_port)
-    settings = load_settings(str(example.settings), (), environment="prod", **listen).settings
-    _refuse_taken_ports(example, settings)
+    shipped = _shipped()
+    settings = load_settings(str(shipped.settings), (), environment="prod", **listen).settings
+    _refuse_taken_ports(settings, upstream_port or shipped.upstream_port)
+    example = _example(shipped, upstream_port)
+    listen["ledger"] = listen["ledger"] or _own_ledger(example)
     flags = ["--environment=prod", *(f"--{name.replace('_', '-')}={text}" for name, text in listen.items() if text)]
     passed = True
     try:
@@ -54,7 +56,7 @@ def command(*, once: bool, upstream_port: int | None, **listen: str | None) -> N
             upstream(example),
             sidecar(example, flags, _tcp("health", settings.listen.health)) as gate,
         ):
-            passed = _play(settings, example, at_end=once)
+            passed = _play(settings, example, str(listen["ledger"]), at_end=once)
             if passed and not once:
                 _wait(gate, example)
     except NotStartedError as error:
@@ -63,18 +65,25 @@ def command(*, once: bool, upstream_port: int | None, **listen: str | None) -> N
         raise click.exceptions.Exit(NO)
 
 
-def _example(upstream_port: int | None) -> Example:
-    from toolgate.demo.example import find, moved  # noqa: PLC0415 - only what runs is imported
+def _shipped() -> Example:
+    from toolgate.demo.example import find  # noqa: PLC0415 - only what runs is imported
 
     example = find(Path.cwd())
     if example is None:
         _could_not("the worked example is not here; run `toolgate demo` in a checkout of toolgate")
-    if upstream_port in (None, example.upstream_port):
-        return example
-    return moved(example, example.home / ".toolgate" / "demo", upstream_port)
+    return example
 
 
-def _refuse_taken_ports(example: Example, settings: Settings) -> None:
+def _example(shipped: Example, upstream_port: int | None) -> Example:
+    """The example, moved where its upstream's port is another one: to a folder no other demo that runs can be using."""
+    from toolgate.demo.example import moved  # noqa: PLC0415 - only what runs is imported
+
+    if upstream_port in (None, shipped.upstream_port):
+        return shipped
+    return moved(shipped, shipped.home / ".toolgate" / f"demo-{upstream_port}", upstream_port)
+
+
+def _refuse_taken_ports(settings: Settings, upstream_port: int) -> None:
     """Name each taken port with what moves it, before anything is started."""
     from toolgate.demo.processes import taken  # noqa: PLC0415 - only what runs is imported
 
@@ -83,13 +92,21 @@ def _refuse_taken_ports(example: Example, settings: Settings) -> None:
         (f"`--listen-{name}` or `listen.{name}` in toolgate.yaml", _tcp(name, address))
         for name, address in (("agent", listen.agent), ("admin", listen.admin), ("health", listen.health))
     ]
-    wanted.append(("`--upstream-port`", ("127.0.0.1", example.upstream_port)))
+    wanted.append(("`--upstream-port`", ("127.0.0.1", upstream_port)))
     found = [f"{host}:{port} is taken; move it with {mover}" for mover, (host, port) in wanted if taken(host, port)]
     if found:
         _could_not("\n".join(found))
 
 
-def _play(settings: Settings, example: Example, *, at_end: bool) -> bool:
+def _own_ledger(example: Example) -> str:
+    """A journal that begins with this morning."""
+    from toolgate.demo.example import forget  # noqa: PLC0415 - only what runs is imported
+
+    forget(example)
+    return f"sqlite://{example.ledger.resolve()}"
+
+
+def _play(settings: Settings, example: Example, ledger: str, *, at_end: bool) -> bool:
     """Send every call of the morning; stop at the first that does not end as it must. Whether all did."""
     from toolgate.demo.agent import Agent  # noqa: PLC0415 - only what runs is imported
     from toolgate.demo.morning import morning  # noqa: PLC0415
@@ -103,7 +120,7 @@ def _play(settings: Settings, example: Example, *, at_end: bool) -> bool:
         while output.call(ask, agent.ask(ask)):
             ask = script.send(output.last)
     health = "http://{}:{}".format(*_tcp("health", settings.listen.health))
-    output.end(health=None if at_end else health, home=example.home)
+    output.end(health=None if at_end else health, home=example.home, ledger=ledger)
     return output.passed
 
 

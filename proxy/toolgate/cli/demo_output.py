@@ -68,7 +68,7 @@ class Output:
         if wrong:
             _line("wrong", console.paint(wrong, "red"))
 
-    def end(self, *, health: str | None, home: Path) -> None:
+    def end(self, *, health: str | None, home: Path, ledger: str) -> None:
         """Print the sum, and what to try next if it stays: `health` is where its metrics are."""
         if console.wants_json():
             counts = {"calls": self.calls, "allowed": self.calls - self.refused, "refused": self.refused}
@@ -78,20 +78,22 @@ class Output:
         verdict = "all as expected" if self.passed else console.paint("the last one not as expected", "red")
         console.say(f"{self.calls} calls, {self.calls - self.refused} allowed, {self.refused} refused: {verdict}.")
         if health and self.passed:
-            self._invite(health, home)
+            self._invite(health, home, ledger)
 
-    def _invite(self, health: str, home: Path) -> None:
+    def _invite(self, health: str, home: Path, ledger: str) -> None:
         post = f"curl -s {self.gate}/metrics/metrics/v1/cluster -H 'Content-Type: application/json' -d"
         toolgate = _program()
         config = "" if home == Path.cwd() else f" --config {home / 'toolgate.yaml'}"
+        journal = f"{config} --set ledger={ledger}"
         console.say("It stays until Ctrl-C. Try next, in another terminal:\n")
         for command, why in (
             (f"curl -s {self.gate}/-/environment", "where the agent is, and what exists"),
             (f"{post} '{_CPU}'", "allowed"),
             (f"{post} '{_NO_METRIC}'", "refused, with a way forward"),
             (f"curl -si {self.upstream}/metrics", "without the gate there is no token: 401"),
-            (f"{toolgate} runs list{config}", "the runs; `runs show RUN` prints one call by call"),
-            (f"{toolgate} journal verify{config}", "the journal is whole"),
+            (f"{toolgate} test{config}", "the policies' own tests"),
+            (f"{toolgate} runs list{journal}", "the runs; `runs show RUN` prints one call by call"),
+            (f"{toolgate} journal verify{journal}", "the journal is whole"),
             (f"curl -s {health}/metrics", "for Prometheus"),
         ):
             console.say(f"  {console.paint(f'# {why}', 'dim')}\n  {command}")
@@ -112,6 +114,8 @@ def _print_refusal(answer: Answer) -> None:
     _line("answer", f"{answer.status} {title} ({refusal['code']}) in {answer.took_ms:.1f} ms: {detail}")
     for violation in refusal.get("violations", ()):
         _line("", console.printable(f"{violation['path']}: {violation['message']}"))
+    if refusal.get("statements"):
+        _line("by", ", ".join(f"`{statement}`" for statement in refusal["statements"]))
     _line("hint", console.paint(console.printable(answer.hint), "cyan"))
     _line("sent", f"{refusal.get('sent')}; call {refusal.get('call') or 'none: the bytes never became one'}")
 

@@ -85,3 +85,13 @@ def _assigned(assignments: tuple[str, ...]) -> dict[str, tuple[str, str]]:
 
 def _flagged(given: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
     return {_FLAGS[name][1]: (_FLAGS[name][0], text) for name, text in given.items() if text is not None}
+
+
+class Claim(click.ParamType[tuple[str, str]]):
+    name = "claim"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"`{value}` is no claim; write `NAME=VALUE`, such as `team=sre`", param, ctx)
+        return name, text

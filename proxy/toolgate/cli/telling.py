@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from toolgate.cli.console import paint, printable
 from toolgate.core.model import Json
+from toolgate.core.steps import Step
 
 _LONGEST: Final = 60
 _ASKED_LONGEST: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One call of a run: its decision, and its end when it was permitted."""
-
-    decided: Mapping[str, Json]
-    finished: Mapping[str, Json] | None
 
 
 def asked(decided: Mapping[str, Json]) -> str:
@@ -43,6 +35,16 @@ def ruling(decided: Mapping[str, Json]) -> str:
     if decided.get("decision") == "permit":
         return paint("permitted", "green")
     return f"{paint('BLOCKED', 'red')} {decided.get('code')}: {_said(decided.get('detail'))}"
+
+
+def trial(decided: Mapping[str, Json]) -> str:
+    """What audit would have made of it, and by which statements; empty where that is nothing."""
+    would = decided.get("would")
+    if not isinstance(would, dict):
+        return ""
+    end = "permitted" if would.get("decision") == "permit" else f"BLOCKED {would.get('code')}"
+    by = ", ".join(f"`{each}`" for each in would.get("statements") or ())
+    return paint(printable(f"would be {end}{f' by {by}' if by else ''}"), "yellow")
 
 
 def outcome(step: Step) -> str:
@@ -69,6 +71,8 @@ def told(step: Step) -> Iterator[str]:
     for violation in decided.get("violations") or ():
         if isinstance(violation, dict):
             yield f"           {_said(violation.get('path')) or '/'}: {_said(violation.get('message'))}"
+    if would := trial(decided):
+        yield f"  audit    {would}"
     if decided.get("decision") != "permit" and decided.get("hint"):
         yield f"  hint     {_said(decided['hint'])}"
     yield f"  outcome  {outcome(step)}"
@@ -78,7 +82,7 @@ def event_line(event: Mapping[str, Json]) -> str:
     """One event on one line."""
     at = printable(str(event.get("at", "?")))
     kind = printable(str(event.get("event", "?")))
-    return f"{paint(at, 'dim')}  {kind:<14} {printable(str(event.get('call') or '-')):<26}  {_essence(event)}"
+    return f"{paint(at, 'dim')}  {kind:<18} {printable(str(event.get('call') or '-')):<26}  {_essence(event)}"
 
 
 def fields(event: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
@@ -89,7 +93,8 @@ def fields(event: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
 def _essence(event: Mapping[str, Json]) -> str:
     match event.get("event"):
         case "Decided":
-            return f"{asked(event)}  {ruling(event)}"
+            would = trial(event)
+            return f"{asked(event)}  {ruling(event)}{f'; audit: {would}' if would else ''}"
         case "Finished":
             return f"{_said(event.get('operation'))}  {outcome(Step({'decision': 'permit'}, event))}"
         case _:

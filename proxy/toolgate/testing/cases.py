@@ -1,113 +1,285 @@
-"""Golden cases: a call in, a decision out, in YAML that needs no Python to read (DESIGN §19).
+"""Cases: a call in, a decision out, in YAML that needs no Python to read (DESIGN §19).
 
     - note: a deny beats an allow
       call: {operation: metrics.removeMetric, arguments: {name: node_cpu}}
-      want: {refusal: tool.disallowed, hint: "Call …"}
+      want: {refusal: policy.denied, statements: [critical-metrics-stay]}
 
-RULE: only the keys a case lists are compared; an unknown key is an error, so that no check is skipped silently.
+RULE: a case is complete in itself: who calls, what is known and the time are values, so it decides the same everywhere
+and for ever. Our golden cases and the tests of whoever writes policies are read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from toolgate.core import engine
-from toolgate.core.bundle import Bundle
-from toolgate.core.events import violation_json
-from toolgate.core.model import Asked, Call, Decision, Facts, Json, Named, Permit, Principal, Refusal, Wire
-from toolgate.load.yaml import strict_load
+from toolgate.core.bundle import BundleError, Problem
+from toolgate.core.model import Asked, Json, Named, Principal, RunFacts, Wire
+from toolgate.load.casefile import (
+    ALL,
+    FIXTURES,
+    CallEntry,
+    CaseFile,
+    FixturesEntry,
+    PrincipalEntry,
+    RunEntry,
+    WrittenCase,
+    inline_principal,
+    read_case_file,
+)
+from toolgate.load.models import did_you_mean
+from toolgate.load.yaml import Parsed, Steps
 
-_CASE_KEYS: Final = {"note", "call", "want"}
-_CALL_KEYS: Final = {"operation", "arguments", "method", "path", "query", "headers", "body", "size", "principal"}
+ANONYMOUS: Final = "anonymous"  # who calls without a token, by the settings
+NOW_MS: Final = 1_767_614_400_000  # 2026-01-05T12:00:00Z, a Monday
+MAX_CASES: Final = 20_000
+
+Resources = Mapping[str, Mapping[str, Mapping[str, Json]]]  # type → id → attributes
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One golden case: what is asked, and what must come of it."""
+    """One case: what is asked, by whom, what is known, and what must come of it."""
 
     note: str
-    file: Path
+    label: str  # which combination of its matrix, or empty
+    file: str
+    line: int
+    environments: tuple[str, ...] | None  # None: the run's own; `("all",)`: every one
     asked: Asked
-    principal: Principal
+    principal: Principal | None  # None: the settings' anonymous one
+    at_ms: int
+    run: RunFacts
+    resources: Resources
+    unready: Mapping[str, str]
     want: Mapping[str, Json]
+    written: WrittenCase
+
+    @property
+    def name(self) -> str:
+        return f"{self.note} [{self.label}]" if self.label else self.note
+
+    def problem(self, steps: Steps, code: str, message: str) -> Problem:
+        """Return what is wrong with a place of this case, on its line."""
+        return Problem(self.file, self.written.line(*steps), code, message)
 
 
-def read_cases(folder: Path) -> list[Case]:
-    """Read every `*.yaml` under `folder`, in order of their names.
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Every case that was found, in the order of files and lines, and the fixtures they were written for."""
 
-    Raises ValueError naming the file and the note when a case has a key this runner does not know.
+    cases: tuple[Case, ...]
+    principals: Mapping[str, Principal] = field(default_factory=dict)
+    types: Mapping[str, Problem] = field(
+        default_factory=dict
+    )  # resource types with fixtures: the problem of an unknown one
+
+
+def read_suite(places: Sequence[Path], root: Path | None = None) -> Suite:
+    """Read the cases of files and folders; fixtures of `root` and the folders below it hold for what lies in them.
+
+    Raises BundleError with every problem.
     """
-    return [_case(raw, file) for file in sorted(folder.rglob("*.yaml")) for raw in strict_load(file).value]
+    problems: list[Problem] = []
+    found: list[Case] = []
+    reading = _Reading(root)
+    for path in _files(places, problems):
+        try:
+            found += reading.cases(path)
+        except BundleError as error:
+            problems += error.problems
+    if len(found) > MAX_CASES:
+        problems.append(
+            Problem(str(places[0]), 0, "case.too_many", f"holds more than {MAX_CASES:,} cases; run fewer files")
+        )
+    if problems:
+        raise BundleError(problems)
+    return Suite(tuple(found), reading.principals, reading.types)
 
 
-def differences(case: Case, bundle: Bundle) -> list[str]:
-    """Decide the case and name each listed expectation that does not hold; empty when all do."""
-    call = Call("01TESTCASE", 0, case.principal, case.asked)
-    decision = engine.explain(call, Facts(), bundle).decision
-    return [
-        f"{key}: wanted {wanted!r}, got {got!r}"
-        for key, wanted in case.want.items()
-        if (got := _got(key, decision)) != wanted
-    ]
+def _files(places: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
+    """The files to read, each once; fixtures are read where they are used, and so that a broken one is told."""
+    seen: set[Path] = set()
+    for place in places:
+        if not place.exists():
+            problems.append(Problem(str(place), 0, "file.unreadable", "is not there"))
+            continue
+        for path in [place] if place.is_file() else sorted(place.rglob("*.yaml")):
+            hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+            if path not in seen and not hidden:
+                seen.add(path)
+                yield path
 
 
-def _case(raw: Mapping[str, Any], file: Path) -> Case:
-    note, asked = raw.get("note", "?"), raw["call"]
-    unknown = (raw.keys() - _CASE_KEYS) | (asked.keys() - _CALL_KEYS) | (raw["want"].keys() - _READERS.keys())
-    if unknown:
-        raise ValueError(f"{file.name}: `{note}`: unknown keys {sorted(unknown)}")
-    return Case(note, file, _asked(asked), Principal(asked.get("principal", "agent")), raw["want"])
+@dataclass(slots=True)
+class _Reading:
+    """Files read so far, with the fixtures of their folders."""
+
+    root: Path | None
+    principals: dict[str, Principal] = field(default_factory=dict)
+    types: dict[str, Problem] = field(default_factory=dict)
+    _folders: dict[Path, CaseFile | None] = field(default_factory=dict)
+
+    def cases(self, path: Path) -> list[Case]:
+        shared = [each for folder in self._above(path) if (each := self._fixtures(folder)) is not None]
+        if path.name == FIXTURES:
+            self._remember(shared)
+            return []
+        file = read_case_file(path, str(path))
+        shared.append(file)
+        self._remember(shared)
+        return _lowered(file.cases, _Shared.of(shared))
+
+    def _above(self, path: Path) -> Iterable[Path]:
+        """The folders whose fixtures hold for a file, outermost first."""
+        inner = path.parent
+        if self.root is None or not inner.is_relative_to(self.root):
+            return (inner,)
+        below = [folder for folder in inner.parents if folder.is_relative_to(self.root)]
+        return (*reversed(below), inner)
+
+    def _fixtures(self, folder: Path) -> CaseFile | None:
+        if folder not in self._folders:
+            path = folder / FIXTURES
+            self._folders[folder] = read_case_file(path, str(path)) if path.is_file() else None
+        return self._folders[folder]
+
+    def _remember(self, shared: Iterable[CaseFile]) -> None:
+        for file in shared:
+            self.principals |= {name: _principal(entry, name) for name, entry in file.fixtures.principals.items()}
+            for kind in file.fixtures.resources:
+                self.types.setdefault(kind, unknown_type(kind, file.shown, file.parsed.line(("resources", kind))))
 
 
-def _asked(raw: Mapping[str, Any]) -> Asked:
-    if "operation" in raw:
-        return Named(raw["operation"], raw.get("arguments", {}))
-    body = raw.get("body", b" " * raw.get("size", 0))  # `size`: so many spaces, where only the length matters
-    headers = {name.lower(): value for name, value in raw.get("headers", {}).items()}
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the cases of a file share: its own fixtures over those of the folders around it."""
+
+    principals: Mapping[str, Principal]
+    resources: Resources
+    environments: tuple[str, ...] | None
+    now_ms: int
+    principal: Principal | None
+
+    @classmethod
+    def of(cls, files: Sequence[CaseFile]) -> _Shared:
+        entries = [file.fixtures for file in files]
+        principals = {name: _principal(each, name) for entry in entries for name, each in entry.principals.items()}
+        named = [(file, file.fixtures.principal) for file in files if file.fixtures.principal is not None]
+        return cls(
+            principals=principals,
+            resources={kind: found for entry in entries for kind, found in entry.resources.items()},
+            environments=_environments(_last(entries, "environment")),
+            now_ms=_last(entries, "now") or NOW_MS,
+            principal=_who(named[-1][1], principals, named[-1][0].parsed, named[-1][0].shown, ("principal",))
+            if named
+            else None,
+        )
+
+
+def unknown_type(kind: str, file: str, line: int) -> Problem:
+    """Return the problem of resources of a type that no catalogue lists."""
+    return Problem(
+        file, line, "case.resource", f"no catalogue lists resources of the type `{kind}`, so these would say nothing"
+    )
+
+
+def _last(entries: Iterable[FixturesEntry], key: str) -> Any:
+    values = [value for entry in entries if (value := getattr(entry, key)) is not None]
+    return values[-1] if values else None
+
+
+def _environments(written: list[str] | None) -> tuple[str, ...] | None:
+    return None if written is None else tuple(dict.fromkeys(written))
+
+
+def _lowered(written: Iterable[WrittenCase], shared: _Shared) -> list[Case]:
+    problems: list[Problem] = []
+    found: list[Case] = []
+    for each in written:
+        try:
+            found.append(_case(each, shared))
+        except BundleError as error:
+            problems += error.problems
+    if problems:
+        raise BundleError(problems)
+    return found
+
+
+def _case(written: WrittenCase, shared: _Shared) -> Case:
+    entry, facts = written.entry, written.entry.facts
+    principal = shared.principal
+    if entry.call.principal is not None:
+        at: Steps = (*written.steps, "call", "principal")
+        moved = written.combination.origin(("call", "principal"))
+        principal = _who(entry.call.principal, shared.principals, written.parsed, written.file, moved or at)
+    return Case(
+        note=entry.note,
+        label=written.label,
+        file=written.file,
+        line=written.parsed.line(written.steps),
+        environments=_environments(entry.environment) or shared.environments,
+        asked=_asked(entry.call),
+        principal=principal,
+        at_ms=shared.now_ms if facts.now is None else facts.now,
+        run=_run(facts.run),
+        resources={**shared.resources, **facts.resources},
+        unready=facts.unready,
+        want={key: getattr(entry.want, key) for key in sorted(entry.want.model_fields_set)},
+        written=written,
+    )
+
+
+def _who(value: Json, known: Mapping[str, Principal], parsed: Parsed, shown: str, at: Steps) -> Principal | None:
+    """The principal a case names, or writes inline; None is the settings' anonymous one."""
+    if not isinstance(value, str):
+        return _principal(inline_principal(value, parsed, shown, at), "inline")
+    if value in known:
+        return known[value]
+    if value == ANONYMOUS:
+        return None
+    hint = did_you_mean(value, (*known, ANONYMOUS)) or f"; define it under `principals:`, or write `{ANONYMOUS}`"
+    raise BundleError(
+        [Problem(shown, parsed.line(at), "case.principal", f"the principal `{value}` is not known{hint}")]
+    )
+
+
+def _principal(entry: PrincipalEntry, name: str) -> Principal:
+    return Principal(entry.id or name, tuple(entry.roles), dict(entry.claims), entry.on_behalf_of)
+
+
+def _run(entry: RunEntry) -> RunFacts:
+    """What is left out follows: a completed operation was permitted once, and calls are permits and refusals."""
+    permitted = {**dict.fromkeys(entry.completed, 1), **entry.by_operation}
+    calls = entry.refusals + sum(permitted.values()) if entry.calls is None else entry.calls
+    return RunFacts(
+        id="run_test",
+        calls=calls,
+        refusals=entry.refusals,
+        age_s=entry.age_s,
+        completed=frozenset(entry.completed),
+        by_operation=permitted,
+    )
+
+
+def _asked(call: CallEntry) -> Asked:
+    if call.operation is not None:
+        return Named(call.operation, call.arguments or {})
+    body = call.body if call.body is not None else b" " * (call.size or 0)
+    headers = {name.lower(): value for name, value in (call.headers or {}).items()}
     if not isinstance(body, (str, bytes)):
         body = orjson.dumps(body)
         headers.setdefault("content-type", "application/json")
     encoded = body.encode() if isinstance(body, str) else body
-    return Wire(raw["method"], raw["path"], raw.get("query", ""), headers, encoded)
+    return Wire(call.method or "", call.path or "", call.query or "", headers, encoded)
 
 
-def _got(key: str, decision: Decision) -> Json:
-    return _READERS[key](decision)
-
-
-def _request(decision: Decision) -> Json:
-    if not isinstance(decision, Permit):
-        return None
-    request = decision.valid.request
-    return {
-        "method": request.method,
-        "target": request.target,
-        "headers": dict(request.headers),
-        "body": request.body.decode() if request.body is not None else None,
-    }
-
-
-def _of_refusal(read: Callable[[Refusal], Json]) -> Callable[[Decision], Json]:
-    return lambda decision: read(decision) if isinstance(decision, Refusal) else None
-
-
-_READERS: Final[dict[str, Callable[[Decision], Json]]] = {
-    "permit": lambda decision: isinstance(decision, Permit),
-    "operation": lambda decision: decision.valid.operation.key if isinstance(decision, Permit) else None,
-    "arguments": lambda decision: dict(decision.valid.arguments) if isinstance(decision, Permit) else None,
-    "request": _request,
-    "refusal": _of_refusal(lambda refusal: refusal.code.code),
-    "title": _of_refusal(lambda refusal: refusal.title or refusal.code.title),
-    "stage": _of_refusal(lambda refusal: refusal.stage),
-    "detail": _of_refusal(lambda refusal: refusal.detail),
-    "hint": _of_refusal(lambda refusal: refusal.recovery.hint),
-    "alternatives": _of_refusal(lambda refusal: list(refusal.recovery.alternatives)),
-    "statements": _of_refusal(lambda refusal: list(refusal.statements)),
-    "violations": _of_refusal(lambda refusal: [violation_json(violation)["path"] for violation in refusal.violations]),
-    "suggestions": _of_refusal(lambda refusal: [violation.suggestion for violation in refusal.violations]),
-}
+def runs_in(case: Case, own: str, every: Sequence[str]) -> tuple[str, ...]:
+    """Return the environments a case is decided in: those it names, or the run's own."""
+    if case.environments is None:
+        return (own,)
+    return tuple(every) if case.environments == (ALL,) else case.environments

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toolgate.core.mask import Masked
-from toolgate.core.model import Charge, Event, Facts, Json, Permit, Reply
+from toolgate.core.model import Charge, Event, Facts, Json, Permit, Reply, RunFacts
 
 
 @dataclass
@@ -27,13 +27,14 @@ class FakeClock:
 
 @dataclass
 class FakeLedger:
-    """A ledger in a list. Set `broken` to an exception to make the next writes fail."""
+    """A ledger in a list. Set `broken` to an exception to make the next writes fail; `run` is what it says of any run."""
 
     events: list[Event] = field(default_factory=list)
     broken: Exception | None = None
+    run: RunFacts = field(default_factory=RunFacts)
 
-    def facts(self, _keys: Iterable[str]) -> Facts:
-        return Facts()
+    def facts(self, _keys: Iterable[str], _at_ms: int) -> Facts:
+        return Facts(run=self.run)
 
     async def record(self, event: Event, _charges: Sequence[Charge]) -> Facts | None:
         await self.append(event)
@@ -78,10 +79,14 @@ class FakeMeter:
     """Counts in lists."""
 
     outcomes: list[tuple[str | None, str]] = field(default_factory=list)
+    flips: list[tuple[str, str]] = field(default_factory=list)
     defects: list[tuple[str, BaseException]] = field(default_factory=list)
 
     def ended(self, operation: str | None, outcome: str, _seconds: float, _upstream_seconds: float = 0.0) -> None:
         self.outcomes.append((operation, outcome))
+
+    def flipped(self, operation: str, would: str) -> None:
+        self.flips.append((operation, would))
 
     def defect(self, where: str, error: BaseException) -> None:
         self.defects.append((where, error))

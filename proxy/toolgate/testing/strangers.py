@@ -1,0 +1,93 @@
+"""What a suite names that is not there: environments, statements, operations, tools, types of resources.
+
+RULE: a name nobody knows is told with its line and the nearest known one, before any case is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from toolgate.core.bundle import Bundle, Problem
+from toolgate.core.catalog import Operation
+from toolgate.core.model import Named
+from toolgate.load.models import did_you_mean
+from toolgate.testing.cases import Case, Suite, runs_in, unknown_type
+from toolgate.testing.running import Served
+
+_UNKNOWN: Final = "tool.unknown"
+
+
+def environments_of(suite: Suite, own: str, every: Sequence[str]) -> tuple[tuple[str, ...], list[Problem]]:
+    """Return the environments a suite is decided in, in the order of `every`, and each name that is none."""
+    problems: list[Problem] = []
+    named: set[str] = set()
+    for case in suite.cases:
+        for name in runs_in(case, own, every):
+            if name not in every:
+                problems.append(_unknown_environment(case, name, every))
+            named.add(name)
+    return tuple(name for name in every if name in named), sorted(set(problems))
+
+
+def strangers(suite: Suite, served: Iterable[Served]) -> list[Problem]:
+    """Return what cases name that no environment knows: statements, operations, tools and types of resources."""
+    every = tuple(served)
+    statements = {name for each in every for name in each.bundle.policies.statements}
+    operations = [operation for each in every for operation in _operations(each.bundle)]
+    keys = {operation.key for operation in operations}
+    names = {operation.name for operation in operations}
+    tools = {name for each in every for name in each.bundle.tools}
+    types = {at.type for operation in operations for at in operation.resources} | {
+        kind for each in every for kind in each.types
+    }
+    problems = [problem for kind, problem in suite.types.items() if kind not in types]
+    for case in suite.cases:
+        run, written = case.written.entry.facts.run, case.written.entry.facts
+        problems += _not_among(case, ("want", "statements"), case.want.get("statements") or (), statements, "statement")
+        would = case.written.entry.want.would
+        listed = (would.statements if would else None) or ()
+        problems += _not_among(case, ("want", "would", "statements"), listed, statements, "statement")
+        problems += _not_among(case, ("facts", "run", "completed"), run.completed, keys, "operation")
+        problems += _not_among(case, ("facts", "run", "by_operation"), run.by_operation, keys, "operation")
+        problems += _called(case, keys, names)
+        problems += _not_among(case, ("facts", "unready"), written.unready, tools, "tool")
+        problems += [
+            unknown_type(kind, case.file, case.written.line("facts", "resources", kind))
+            for kind in written.resources
+            if kind not in types
+        ]
+    return sorted(set(problems))
+
+
+def _called(case: Case, keys: set[str], names: set[str]) -> Iterator[Problem]:
+    """What nobody knows is refused, so that a case which wants a no would pass; `tool.unknown` says it is meant."""
+    asked = case.asked.operation if isinstance(case.asked, Named) else None
+    if asked is None or asked in keys or asked in names or case.want.get("refusal") == _UNKNOWN:
+        return
+    meant = did_you_mean(asked, sorted(keys)) or f"; if that is the point, write `want: {{refusal: {_UNKNOWN}}}`"
+    yield case.problem(("call", "operation"), "case.operation", f"there is no operation `{asked}`{meant}")
+
+
+def _operations(bundle: Bundle) -> Iterator[Operation]:
+    yield from bundle.catalog.operations.values()
+    yield from bundle.catalog.elsewhere
+
+
+def _not_among(
+    case: Case, place: tuple[str, ...], named: Iterable[str], known: set[str], noun: str
+) -> Iterator[Problem]:
+    for name in named:
+        if name not in known:
+            message = f"there is no {noun} `{name}`{did_you_mean(name, sorted(known))}"
+            yield case.problem((*place, name), f"case.{noun}", message)
+
+
+def _unknown_environment(case: Case, name: str, every: Sequence[str]) -> Problem:
+    listed = ", ".join(f"`{each}`" for each in every)
+    hint = did_you_mean(name, every)
+    return case.problem(
+        ("environment",),
+        "environment.unknown",
+        f"the environment `{name}` is not one of `environments`: {listed}{hint}",
+    )
