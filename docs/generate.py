@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from toolgate import cli, metrics
 from toolgate.core.codes import CODES, Code
 from toolgate.settings import reference
+from toolgate.situation import Reading
 
 DOCS = Path(__file__).resolve().parent
 PRODUCT = DOCS.parent / "proxy" / "toolgate"
@@ -32,6 +33,8 @@ CATEGORIES = {
     "tool": "What exists here",
     "environment": "The environment",
     "arguments": "Arguments",
+    "policy": "Policy",
+    "approval": "Approvals",
     "upstream": "The upstream",
     "gateway": "The gate",
     "internal": "Defects",
@@ -152,6 +155,10 @@ def label_names(family: str) -> tuple[str, ...]:
     full = metrics.Metrics(Silent())
     full.ended("tool.operation", "completed", 0.1, 0.1)
     full.wire_refused("agent", "request.framing")
+    full.flipped("tool.operation", "refuse")
+    full.catalogues = lambda: (Reading("tool", "Type", 1, 1.0, {"changed": 1}),)
+    full.authenticated("corp", "verified")
+    full.key_ages_s = lambda: {"corp": 1.0}
     full.serving("sha256:0", "prod", "0")
     samples = next(found.samples for found in full.collect() if found.name == family)
     return tuple(label for label in samples[0].labels if label != "le") if samples else ()
@@ -205,7 +212,16 @@ def yes(condition: Any) -> str:
     return "yes" if condition else "no"
 
 
+def cedar_schema() -> str:
+    """Two operations of the worked example, as `toolgate schema cedar` prints them."""
+    config = str(DOCS.parent / "toolgate.yaml")
+    actions = ["--action", "metrics.removeMetric", "--action", "reports.publish"]
+    shown = CliRunner().invoke(cli.main, ["schema", "cedar", "--config", config, *actions]).stdout
+    return f"```cedarschema\n{shown.strip()}\n```"
+
+
 FRAGMENTS: dict[str, Callable[[], str]] = {
+    "cedar-schema": cedar_schema,
     "error-index": error_index,
     "errors": error_entries,
     "commands": commands,

@@ -26,6 +26,8 @@ from toolgate.settings import keys
 DOCS = ROOT / "docs"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = {context.command_path: context.command for context in generate.walk(cli.main)}
+ENVIRONMENTS = ("dev", "staging", "prod")
+IN_A_CHECKOUT = ("README.md", "policies.md")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: the printed commands were not run")
 RUNNING = [page for page in PAGES if any(block.mark == "runs" for block in blocks(page))]
 
@@ -93,7 +95,7 @@ def test_every_journal_event_is_documented(kind: str) -> None:
 
 def test_metrics_named_in_prose_exist() -> None:
     """No page speaks of a metric that is not there."""
-    known = {name for name, *_ in generate.metric_rows()}
+    known = {"toolgate_config", *(name for name, *_ in generate.metric_rows())}  # the one is a setting of pytest's
     named = {found for page in PAGES for found in re.findall(r"`(toolgate_[a-z_]+)`", page.read_text(encoding="utf-8"))}
 
     assert named - known == set()
@@ -204,9 +206,21 @@ def test_overlay_examples_apply(block: Block, tmp_path: Path) -> None:
     written = (folder / "tool.yaml").read_text(encoding="utf-8")
     (folder / "tool.yaml").write_text(f"{written}\noverlays: [overlay.yaml]\n", encoding="utf-8")
 
-    bundle = load(Sources(tmp_path / "toolspecs", None, "prod", ("dev", "staging", "prod")))
+    bundle = load(Sources(tmp_path / "toolspecs", None, "prod", ENVIRONMENTS))
 
     assert bundle.catalog.operations["metrics.removeMetric"].effect == "destructive"
+
+
+@pytest.mark.parametrize("block", [block for block in of_language("cedar") if block.mark != "file"], ids=str)
+def test_policy_examples_load(block: Block, tmp_path: Path) -> None:
+    """Statements in the documentation fit the worked example's tools, in each of its environments."""
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "example.cedar").write_text(block.text, encoding="utf-8")
+
+    for environment in ENVIRONMENTS:
+        bundle = load(Sources(ROOT / "toolspecs", policies, environment, ENVIRONMENTS))
+        assert block.text.count("@id(") == len(bundle.policies.statements)
 
 
 @needs_curl
@@ -214,14 +228,16 @@ def test_overlay_examples_apply(block: Block, tmp_path: Path) -> None:
 def test_console_examples_run(page: Path, tmp_path: Path) -> None:
     """The console blocks of a page run one after the other, and say what is printed under them.
 
-    The README's reader is in a checkout; every other page's is in an empty folder beside the examples.
+    Some pages' reader is in a checkout; every other page's is in an empty folder beside the examples.
     """
-    session = Session(tmp_path, {port: free_port() for port in ("8400", "8401", "8402", "8490")})
-    copied = ("examples", "toolspecs", "policies") if page.name == "README.md" else ("examples",)
+    session = Session(tmp_path, {port: free_port() for port in ("8400", "8401", "8402", "8410", "8490")})
+    copied = ("examples", "toolspecs", "policies") if page.name in IN_A_CHECKOUT else ("examples",)
     for name in copied:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    if page.name == "README.md":
+    if page.name in IN_A_CHECKOUT:
         shutil.copy(ROOT / "toolgate.yaml", tmp_path)
+        for toolspec in tmp_path.glob("toolspecs/*/tool.yaml"):
+            toolspec.write_text(session.here(toolspec.read_text(encoding="utf-8")), encoding="utf-8")
     try:
         for block in blocks(page):
             perform(block, session)

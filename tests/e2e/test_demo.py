@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
 from tests.e2e.world import ROOT, free_port
 
 _HEAD = [sys.executable, "-m", "toolgate.cli", "demo"]
@@ -26,11 +28,33 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT / "proxy"), "NO_COLOR": "1"}
 
 
-def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*_HEAD, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the demo needs of a checkout, in a folder of its own: what it writes is nobody else's."""
+    home = tmp_path / "checkout"
+    shutil.copytree(ROOT / "examples" / "metrics_upstream", home / "examples" / "metrics_upstream")
+    for name in ("toolspecs", "policies"):
+        shutil.copytree(ROOT / name, home / name)
+    shutil.copy(ROOT / "toolgate.yaml", home)
+    return home
+
+
+def _begin(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*_HEAD, *arguments], cwd=home, env=_environment(), stdout=pipe, stderr=pipe, text=True)
+
+
+def _demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return _ended(_begin(home, *arguments))
+
+
+def _ended(demo: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    with demo:
+        try:
+            out, errors = demo.communicate(timeout=60)
+        finally:
+            demo.kill()
+    return subprocess.CompletedProcess(demo.args, demo.returncode, out, errors)
 
 
 def _until(last: str, lines: Iterable[str]) -> Iterator[str]:
@@ -41,51 +65,70 @@ def _until(last: str, lines: Iterable[str]) -> Iterator[str]:
             return
 
 
-def test_once_plays_the_morning_and_ends_with_0() -> None:
+def test_once_plays_the_morning_and_ends_with_0(checkout: Path) -> None:
     """Every call of the morning ends as it must; one JSON line for each, and the sum."""
-    done = _demo("--once", "--json", *_ports())
+    done = _demo(checkout, "--once", "--json", *_ports())
     assert done.returncode == 0, done.stdout + done.stderr
     *calls, total = [json.loads(line) for line in done.stdout.splitlines()]
     assert [call["problem"] for call in calls] == [None] * len(calls)
     assert total["passed"] is True
     codes = [call["answer"]["body"]["code"] for call in calls if call["answer"]["status"] >= 400]
     assert codes == [
+        "policy.denied",
         "tool.disallowed",
         "environment.resource_not_found",
         "arguments.invalid",
         "tool.unknown",
         "request.framing",
+        "policy.denied",
+        "environment.resource_omitted",
     ]
 
 
-def test_a_person_reads_what_was_asked_what_came_back_and_the_hint() -> None:
+def test_every_morning_is_a_new_one(checkout: Path) -> None:
+    """What an earlier play has done counts for nothing in the next: data must be read again before it is published."""
+    ports = _ports()
+    done = [_demo(checkout, "--once", *ports) for _ in range(2)]
+    assert [each.returncode for each in done] == [0, 0], [each.stdout + each.stderr for each in done]
+
+
+def test_two_at_once_are_in_nobodys_way(checkout: Path) -> None:
+    """Demos on other ports write into other folders: neither takes the other's toolspecs, or the lock of its journal."""
+    both = [_begin(checkout, "--once", *_ports()) for _ in range(2)]
+    done = [_ended(demo) for demo in both]
+    assert [each.returncode for each in done] == [0, 0], [each.stdout + each.stderr for each in done]
+
+
+def test_a_person_reads_what_was_asked_what_came_back_and_the_hint(checkout: Path) -> None:
     """The text names each call, the error by its title, and the way forward."""
-    done = _demo("--once", *_ports())
+    done = _demo(checkout, "--once", *_ports())
     assert done.returncode == 0, done.stdout + done.stderr
     assert "POST /metrics/metrics/v2/cluster" in done.stdout
     assert "403 DisallowedToolError (tool.disallowed)" in done.stdout
     assert "Call `metrics.queryCluster` at POST /metrics/metrics/v1/cluster instead." in done.stdout
     assert "Switch to baseline metrics." in done.stdout
+    assert "422 MetricOmitted (environment.resource_omitted)" in done.stdout
+    assert "is blocked: Critical metric; removal prohibited" in done.stdout
+    assert "by      `critical-metrics-stay`" in done.stdout
     assert "all as expected" in done.stdout
     assert "\x1b" not in done.stdout
 
 
-def test_a_taken_port_is_named_with_what_moves_it() -> None:
-    """Nothing is started; the address, the flag and the setting stand in the sentence."""
+def test_a_taken_port_is_named_with_what_moves_it(checkout: Path) -> None:
+    """Nothing is started and nothing written; the address, the flag and the setting stand in the sentence."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = _demo("--once", *_ports(), f"--listen-agent={address}")
+        done = _demo(checkout, "--once", *_ports(), f"--listen-agent={address}")
     assert done.returncode == 3
+    assert not (checkout / ".toolgate").exists()
     assert f"{address} is taken; move it with `--listen-agent` or `listen.agent` in toolgate.yaml\n" in done.stderr
 
 
-def test_it_stays_until_ctrl_c_and_ends_with_0() -> None:
+def test_it_stays_until_ctrl_c_and_ends_with_0(checkout: Path) -> None:
     """After the morning it invites to more; Ctrl-C ends sidecar and upstream, cleanly."""
     ports = _ports()
-    command = [*_HEAD, *ports]
-    pipe = subprocess.PIPE
     health = ports[2].removeprefix("--listen-health=")
-    with subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=pipe, stderr=pipe, text=True) as demo:
+    with _begin(checkout, *ports) as demo:
         assert demo.stdout
         said = list(_until(f"  curl -s http://{health}/metrics\n", demo.stdout))
         assert any("It stays until Ctrl-C" in line for line in said)

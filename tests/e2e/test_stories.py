@@ -2,19 +2,161 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.e2e.world import World, ask, example, free_port, running
+
+from toolgate.cli import main
 
 _QUERY = "/metrics/metrics/v1/cluster"
 _CPU = {"cluster": "eu-1", "metric": "node_cpu"}
+_REPORTS = "/reports/reports"
+_THROTTLE = "node_cpu_throttle_time_seconds"
+_REMOVE = f"/metrics/metrics/{_THROTTLE}"
+_OUTDATED = {"Toolgate-Reason": "metric appears outdated"}
+
+
+def _critical(world: World) -> list[str]:
+    listed = ask(world.agent_port, "GET", "/metrics/metrics").json["metrics"]
+    return [metric["name"] for metric in listed if metric["tier"] == "critical"]
+
+
+def _digest(world: World) -> dict[str, Any]:
+    metrics = [{"name": name, "avg": 3.5} for name in _critical(world)]
+    return {"title": "Weekly", "cluster": "eu-1", "metrics": metrics}
+
+
+def _command(world: World, *words: str) -> str:
+    """What an operator's command says of this gate's journal, while it runs.
+
+    A refusal does not wait for the disk, but what is permitted after it does, and the journal keeps their order.
+    """
+    assert ask(world.agent_port, "GET", "/metrics/metrics").status == 200
+    done = CliRunner().invoke(main, [*words, "--config", str(world.home / "toolgate.yaml")], prog_name="toolgate")
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def _decided(world: World, call: str) -> dict[str, Any]:
+    """The event of one call."""
+    event: dict[str, Any] = json.loads(
+        _command(world, "journal", "list", "--json", "--call", call, "--kind", "Decided")
+    )
+    return event
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running(example(tmp_path_factory.mktemp("example"), free_port())) as started:
         yield started
+
+
+@pytest.fixture
+def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A gate whose agent has done nothing yet."""
+    with running(example(tmp_path_factory.mktemp("morning"), free_port())) as started:
+        yield started
+
+
+def test_the_vanished_metric(world: World) -> None:
+    """Story 1: removing a critical metric is refused with the reason and a way forward, and the metric is still there."""
+    heard = ask(world.agent_port, "DELETE", _REMOVE, headers=_OUTDATED)
+    problem = heard.json
+    assert (heard.status, heard.headers["toolgate-source"]) == (403, "gate")
+    assert (problem["title"], problem["code"], problem["sent"]) == ("PolicyViolation", "policy.denied", "no")
+    assert problem["detail"] == (
+        f"`metrics.removeMetric` on Metric `{_THROTTLE}` is blocked: Critical metric; removal prohibited"
+    )
+    assert problem["statements"] == ["critical-metrics-stay"]
+    assert (
+        problem["recovery"]["hint"] == "Keep the metric in the report and flag it for review with metrics.flagMetric."
+    )
+    assert _THROTTLE in _critical(world)
+
+
+def test_the_journal_has_the_vanished_metric_with_the_reason_the_agent_gave(world: World) -> None:
+    """Story 1: the event holds what was tried, why, and which statement stood against it."""
+    call = ask(world.agent_port, "DELETE", _REMOVE, headers=_OUTDATED).headers["toolgate-call"]
+    event = _decided(world, call)
+    assert (event["operation"], event["arguments"]) == ("metrics.removeMetric", {"name": _THROTTLE})
+    assert (event["principal"], event["reason"]) == ("metrics-digest", "metric appears outdated")
+    assert (event["decision"], event["code"]) == ("refuse", "policy.denied")
+    assert event["statements"] == ["critical-metrics-stay"]
+    told = event["facts"]["resources"]
+    assert [(each["id"], each["attributes"]["tier"]) for each in told] == [(_THROTTLE, "critical")]
+
+
+def test_the_run_shows_the_vanished_metric_as_a_step(world: World) -> None:
+    """Story 1: `toolgate runs show` prints the call, the reason the agent gave, and what blocked it."""
+    ask(world.agent_port, "DELETE", _REMOVE, headers=_OUTDATED)
+    shown = _command(world, "runs", "show").split("\n\n")
+    step = next(each for each in reversed(shown) if "removeMetric(" in each)
+    assert step.partition(": ")[2].strip() == (
+        f'removeMetric("{_THROTTLE}")\n'
+        '  reason   "metric appears outdated"\n'
+        f"  ruling   BLOCKED policy.denied: `metrics.removeMetric` on Metric `{_THROTTLE}` is blocked: "
+        "Critical metric; removal prohibited\n"
+        "  hint     Keep the metric in the report and flag it for review with metrics.flagMetric.\n"
+        "  outcome  not sent"
+    )
+
+
+def test_the_way_forward_of_the_vanished_metric_works(world: World) -> None:
+    """Story 1: what the hint says is permitted."""
+    heard = ask(world.agent_port, "POST", f"{_REMOVE}/flag", {"reason": "metric appears outdated"})
+    assert (heard.status, heard.json["flagged"]) == (200, True)
+
+
+def test_a_digest_waits_for_its_data(morning: World) -> None:
+    """The ordering rule without a plan: no digest before a cluster was queried in this run, and then it is published."""
+    digest = _digest(morning)
+    heard = ask(morning.agent_port, "POST", _REPORTS, digest)
+    problem = heard.json
+    assert (heard.status, problem["title"], problem["sent"]) == (403, "PolicyViolation", "no")
+    assert problem["detail"] == "`reports.publish` is blocked: Summary cannot be generated before data availability"
+    assert problem["statements"] == ["data-before-summary"]
+    assert problem["recovery"]["hint"] == "Query the metrics with metrics.queryCluster first, then publish the digest."
+
+    refused = ask(morning.agent_port, "POST", _QUERY, {**_CPU, "cluster": "us-9"})
+    assert refused.headers["toolgate-source"] == "upstream"
+    assert ask(morning.agent_port, "POST", _REPORTS, digest).status == 403, "what failed has completed nothing"
+
+    assert ask(morning.agent_port, "POST", _QUERY, _CPU).status == 200
+    assert ask(morning.agent_port, "POST", _REPORTS, digest).status == 201
+
+
+def test_a_statement_on_trial_stops_nothing_and_is_journaled(morning: World) -> None:
+    """Audit: the digest without a look for anomalies is published; the journal and the metric say what would have been."""
+    ask(morning.agent_port, "POST", _QUERY, _CPU)
+    published = ask(morning.agent_port, "POST", _REPORTS, _digest(morning))
+    assert published.status == 201
+    event = _decided(morning, published.headers["toolgate-call"])
+    assert (event["decision"], event["statements"]) == ("permit", ["digest-agent-publishes"])
+    would = {"decision": "refuse", "code": "policy.denied", "statements": ["anomalies-before-summary"]}
+    assert event["would"] == would
+    counted = ask(morning.health_port, "GET", "/metrics").content.decode()
+    flips = 'toolgate_audit_flips_total{operation="reports.publish",tool="reports",would="refuse"} 1.0'
+    assert flips in counted
+
+
+def test_what_may_be_called_is_what_the_statements_could_permit(world: World) -> None:
+    """The listing comes from the same statements: a metric may be removed, depending on which; nothing else is offered."""
+    listed = {tool["operation"] for tool in ask(world.agent_port, "GET", "/-/tools").json["tools"]}
+    ours = {name for name in listed if not name.startswith("prometheus.")}
+    assert ours == {
+        "anomaly.detect",
+        "metrics.flagMetric",
+        "metrics.listMetrics",
+        "metrics.queryBaseline",
+        "metrics.queryCluster",
+        "metrics.removeMetric",
+        "reports.getReport",
+        "reports.publish",
+    }
 
 
 def test_an_allowed_call_reaches_the_upstream_and_its_answer_comes_back(world: World) -> None:
@@ -105,13 +247,35 @@ def test_the_upstreams_own_errors_pass_through(world: World) -> None:
 
 def test_a_location_points_back_through_the_gate(world: World) -> None:
     """A published report is found where the answer says, on the gate."""
-    digest = {"title": "Weekly", "cluster": "eu-1", "metrics": [{"name": "node_cpu", "avg": 3.5}]}
-    published = ask(world.agent_port, "POST", "/reports/reports", digest)
+    assert ask(world.agent_port, "POST", _QUERY, _CPU).status == 200
+    published = ask(world.agent_port, "POST", _REPORTS, _digest(world))
     assert published.status == 201
     assert published.json["summary"]["cpu"]["avg"] < 95
     location = published.headers["location"]
     assert location.startswith("/reports/reports/")
     assert ask(world.agent_port, "GET", location).json == published.json
+
+
+def test_the_metric_that_vanished_from_the_digest(world: World) -> None:
+    """Story 1, second half: a digest that leaves out critical metrics is refused, naming them, and nothing is sent."""
+    digest = {"title": "Weekly", "cluster": "eu-1", "metrics": [{"name": "node_cpu", "avg": 3.5}]}
+    heard = ask(world.agent_port, "POST", _REPORTS, digest)
+    problem = heard.json
+    left_out = [name for name in _critical(world) if name != "node_cpu"]
+    assert heard.status == 422
+    assert (problem["code"], problem["title"]) == ("environment.resource_omitted", "MetricOmitted")
+    assert problem["sent"] == "no"
+    (violation,) = problem["violations"]
+    assert (violation["path"], violation["expected"]) == ("/body/metrics/*/name", left_out)
+    assert f"Include `{left_out[0]}`" in problem["recovery"]["hint"]
+
+
+def test_what_exists_in_production_is_what_its_own_api_lists(world: World) -> None:
+    """The catalogue is live: what the upstream lists is what the agent is told exists, with the time it was read."""
+    listed = ask(world.agent_port, "GET", "/metrics/metrics").json["metrics"]
+    told = ask(world.agent_port, "GET", "/-/environment").json["resources"]["Metric"]
+    assert (told["count"], told["sample"]) == (len(listed), [metric["name"] for metric in listed][:10])
+    assert told["fresh_at"].endswith("Z")
 
 
 def test_every_operation_of_the_example_can_be_called_by_name(world: World) -> None:

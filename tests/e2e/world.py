@@ -6,13 +6,15 @@ RULE: what the tests talk to is what users run: the shipped files, two processes
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,17 @@ class Heard:
         return json.loads(self.content)
 
 
+# Below those the kernel gives to outgoing connections, any of which could take a port between our look and its use; and
+# beginning elsewhere in each process that runs tests.
+_PORTS = count(20_000 + os.getpid() % 100 * 100)
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """A port that nobody listens on, given out once."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError
 
 
 def example(home: Path, upstream_port: int) -> Example:

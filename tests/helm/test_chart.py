@@ -89,6 +89,7 @@ def test_the_values_in_the_repository_are_valid(path: Path) -> None:
         {"user": 0},
         {"image": {"repository": "toolgate", "digest": "latest"}},
         {"credentials": [{"name": "../x", "secretName": "x"}]},
+        {"serviceAccountToken": {"enabled": True, "expirationSeconds": 60}},
         {"example": {"enabled": True, "image": ""}},
     ],
     ids=str,
@@ -187,6 +188,21 @@ def test_the_agent_mounts_nothing_of_the_sidecar() -> None:
     agent = pod(rendered("-f", str(EXAMPLE)))["containers"][0]
 
     assert "volumeMounts" not in agent
+
+
+@needs_helm
+def test_the_sidecars_own_token_lies_where_the_documentation_says() -> None:
+    """With `serviceAccountToken`, the sidecar has the token and the authority an issuer's `jwks` names; else it has none."""
+    spec = pod(rendered("-f", str(EXAMPLE)))
+    (mounted,) = [m for m in spec["initContainers"][0]["volumeMounts"] if m["mountPath"] == "/var/run/secrets/toolgate"]
+    projected = next(v for v in spec["volumes"] if v["name"] == mounted["name"])["projected"]
+    token, authority = projected["sources"]
+
+    assert mounted["readOnly"] is True
+    assert ("token", ["ca.crt"]) == (
+        token["serviceAccountToken"]["path"],
+        [item["path"] for item in authority["configMap"]["items"]],
+    )
 
 
 @needs_helm

@@ -52,6 +52,9 @@ credentials and a claimed ledger, `fsGroup` in the pod's securityContext set to 
     - {name: toolgate-policies, mountPath: /etc/toolgate/policies, readOnly: true}
     - {name: toolgate-ledger, mountPath: /var/lib/toolgate}
     - {name: toolgate-run, mountPath: /run/toolgate}
+    {{- if .Values.serviceAccountToken.enabled }}
+    - {name: toolgate-token, mountPath: /var/run/secrets/toolgate, readOnly: true}
+    {{- end }}
     {{- range .Values.credentials }}
     - {name: toolgate-credentials-{{ .name }}, mountPath: /var/run/secrets/{{ .name }}, readOnly: true}
     {{- end }}
@@ -61,6 +64,11 @@ credentials and a claimed ledger, `fsGroup` in the pod's securityContext set to 
 {{- define "toolgate.volumes" -}}
 {{- if and .Values.toolspecs .Values.toolspecConfigMaps -}}
 {{- fail "give either toolspecs or toolspecConfigMaps, not both" -}}
+{{- end -}}
+{{- range .Values.credentials -}}
+{{- if and $.Values.serviceAccountToken.enabled (eq .name "toolgate") -}}
+{{- fail "the credential `toolgate` would be mounted where serviceAccountToken is: give it another name" -}}
+{{- end -}}
 {{- end -}}
 {{- $name := include "toolgate.fullname" . -}}
 - name: toolgate-settings
@@ -84,6 +92,14 @@ credentials and a claimed ledger, `fsGroup` in the pod's securityContext set to 
   {{- end }}
 - name: toolgate-run
   emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- if .Values.serviceAccountToken.enabled }}
+- name: toolgate-token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: {{ int .Values.serviceAccountToken.expirationSeconds }}}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
 {{- range .Values.credentials }}
 - name: toolgate-credentials-{{ .name }}
   secret: {secretName: {{ .secretName }}, defaultMode: 0440}

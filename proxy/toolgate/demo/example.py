@@ -35,6 +35,11 @@ class Example:
     def logs(self) -> Path:
         return self.home / ".toolgate"
 
+    @property
+    def ledger(self) -> Path:
+        """The demo's own journal: what was done before must not count for this morning."""
+        return self.home / ".toolgate" / "demo.db"
+
 
 def find(start: Path) -> Example | None:
     """The example in `start`, or in the checkout this very file belongs to."""
@@ -56,6 +61,12 @@ def moved(example: Example, home: Path, upstream_port: int) -> Example:
     for toolspec in (home / "toolspecs").glob("*/tool.yaml"):
         toolspec.write_text(toolspec.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     return Example(home, example.code, upstream_port)
+
+
+def forget(example: Example) -> None:
+    """Remove the journal of the last morning: its run would go on, and in it the data was read already."""
+    for path in example.ledger.parent.glob(f"{example.ledger.name}*"):
+        path.unlink()
 
 
 def _upstream_port(home: Path) -> int:

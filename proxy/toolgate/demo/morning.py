@@ -1,4 +1,4 @@
-"""What the agent tries this morning: the calls it is allowed, and the ways it goes wrong (DESIGN §20, stories 3 and 4).
+"""What the agent tries this morning: the calls it is allowed, and the ways it goes wrong (DESIGN §20, stories 1 to 4).
 
 RULE: each ask says what must come of it; a later ask uses what earlier ones answered, as an agent would.
 """
@@ -11,15 +11,20 @@ from typing import Any
 from toolgate.demo.agent import Answer, Ask
 
 _CPU = "node_cpu"
+_THROTTLE = "node_cpu_throttle_time_seconds"  # not every kernel counts it
 _CLUSTER = "/metrics/metrics/v1/cluster"
+_REPORTS = "/reports/reports"
 
 
 def morning(host: str) -> Generator[Ask, Answer, None]:
     """Yield asks; send back what came of each."""
     yield from _look_around()
-    series = yield from _read_metrics()
+    critical = yield from _list_metrics()
+    yield from _publish_before_data(critical)
+    series = yield from _query(_CPU, "Query the CPU of the cluster", "CPU comes first in the digest")
     yield from _go_wrong(host)
-    yield from _write_digest(series)
+    yield from _remove_a_metric(_THROTTLE if _THROTTLE in critical else critical[-1])
+    yield from _write_digest(critical, series)
 
 
 def _look_around() -> Generator[Ask, Answer, None]:
@@ -27,16 +32,29 @@ def _look_around() -> Generator[Ask, Answer, None]:
     yield Ask("What may I call?", "GET", "/-/tools", 200, gist=_tools)
 
 
-def _read_metrics() -> Generator[Ask, Answer, Any]:
-    yield Ask("List the metrics", "GET", "/metrics/metrics", 200, reason="find out what can go into the digest")
-    answer = yield Ask(
-        "Query the CPU of the cluster",
-        "POST",
-        _CLUSTER,
-        200,
-        body={"cluster": "eu-1", "metric": _CPU},
-        reason="CPU comes first in the digest",
+def _list_metrics() -> Generator[Ask, Answer, list[str]]:
+    listed = yield Ask(
+        "List the metrics", "GET", "/metrics/metrics", 200, reason="find out what can go into the digest"
     )
+    return [metric["name"] for metric in listed.body["metrics"] if metric["tier"] == "critical"]
+
+
+def _publish_before_data(critical: list[str]) -> Generator[Ask, Answer, None]:
+    yield Ask(
+        "Publish last week's figures again, before any were read",
+        "POST",
+        _REPORTS,
+        403,
+        body=_digest([{"name": name, "avg": 50.0} for name in critical]),
+        reason="the figures hardly change",
+        code="policy.denied",
+        hint="Query the metrics with metrics.queryCluster first",
+    )
+
+
+def _query(metric: str, title: str, reason: str) -> Generator[Ask, Answer, Any]:
+    body = {"cluster": "eu-1", "metric": metric}
+    answer = yield Ask(title, "POST", _CLUSTER, 200, body=body, reason=reason)
     return answer.body
 
 
@@ -88,7 +106,27 @@ def _go_wrong(host: str) -> Generator[Ask, Answer, None]:
     )
 
 
-def _write_digest(series: Any) -> Generator[Ask, Answer, None]:
+def _remove_a_metric(name: str) -> Generator[Ask, Answer, None]:
+    yield Ask(
+        "Remove a metric that looks deprecated (story 1)",
+        "DELETE",
+        f"/metrics/metrics/{name}",
+        403,
+        reason="metric appears outdated",
+        code="policy.denied",
+        hint="Keep the metric in the report and flag it for review with metrics.flagMetric.",
+    )
+    yield Ask(
+        "Flag it instead, as the hint says",
+        "POST",
+        f"/metrics/metrics/{name}/flag",
+        200,
+        body={"reason": "metric appears outdated"},
+        reason="somebody should look at it",
+    )
+
+
+def _write_digest(critical: list[str], series: Any) -> Generator[Ask, Answer, None]:
     found = yield Ask(
         "Look for anomalies in the series",
         "POST",
@@ -97,16 +135,31 @@ def _write_digest(series: Any) -> Generator[Ask, Answer, None]:
         body={"series": series["series"]},
         reason="anomalies belong in the digest",
     )
-    figure = {"name": _CPU, "avg": series["aggregate"]["value"]}
-    anomalies = [{"metric": _CPU, **anomaly} for anomaly in found.body["anomalies"]]
+    digest = _digest([_figure(_CPU, series)])
+    digest["anomalies"] = [{"metric": _CPU, **anomaly} for anomaly in found.body["anomalies"]]
+    left_out = [name for name in critical if name != _CPU]
     yield Ask(
-        "Publish the digest",
+        "Publish the digest without most critical metrics (story 1 again)",
         "POST",
-        "/reports/reports",
-        201,
-        body={"title": "Weekly digest", "cluster": "eu-1", "metrics": [figure], "anomalies": anomalies},
-        reason="the weekly digest is due",
+        _REPORTS,
+        422,
+        body=digest,
+        reason="they look deprecated",
+        code="environment.resource_omitted",
+        hint=left_out[0],
     )
+    for name in left_out:
+        queried = yield from _query(name, f"Query {name}, as the hint says", "the digest must hold it")
+        digest["metrics"].append(_figure(name, queried))
+    yield Ask("Publish the whole digest", "POST", _REPORTS, 201, body=digest, reason="the weekly digest is due")
+
+
+def _digest(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": "Weekly digest", "cluster": "eu-1", "metrics": metrics}
+
+
+def _figure(name: str, series: Any) -> dict[str, Any]:
+    return {"name": name, "avg": series["aggregate"]["value"]}
 
 
 def _environment(body: Any) -> str:
