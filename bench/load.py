@@ -1,8 +1,8 @@
 """The load generator, in its own process: keep-alive connections over loopback (`python -m bench.load`, orders on stdin).
 
-An order is one line of JSON, answered by one line: `{"port", "pid", "requests", "connections", "warm_up_s",
-"seconds", "rate"}`. Without `rate` the loop is closed: each connection asks again as soon as it has its answer, and
-the figures are cost and throughput at saturation. With `rate` it is open: requests are due at fixed times whether or
+An order is one line of JSON, answered by one line: `{"port", "pid", "requests", "counted", "connections", "warm_up_s",
+"seconds", "rate"}`. Where `counted` stands in a request, a running number is sent. Without `rate` the loop is closed:
+each connection asks again as soon as it has its answer, and the figures are cost and throughput at saturation. With `rate` it is open: requests are due at fixed times whether or
 not earlier ones have been answered, and a latency counts from then, waiting for a connection included. A closed loop's latencies
 leave out the waiting that a stalled server causes (coordinated omission): read percentiles from the open one only.
 
@@ -163,7 +163,7 @@ async def _connect(order: Mapping[str, Any], idle: Any, lost: Any) -> list[Askin
 
 
 async def measure(order: Mapping[str, Any]) -> Mapping[str, Any]:
-    requests = itertools.cycle([text.encode() for text in order["requests"]])
+    requests = _requests(order)
     await Closed(order, requests).run(order["warm_up_s"])
     loop = Open(order, requests) if order.get("rate") else Closed(order, requests)
     cpu_before_s, started_s = cpu_s(order["pid"]), time.perf_counter()
@@ -181,6 +181,16 @@ async def measure(order: Mapping[str, Any]) -> Mapping[str, Any]:
         "p50_ms": 1e3 * latencies_s[len(latencies_s) // 2],
         "p99_ms": 1e3 * latencies_s[int(len(latencies_s) * 0.99)],
     }
+
+
+def _requests(order: Mapping[str, Any]) -> Iterator[bytes]:
+    """The requests in turn, each with a number of its own where `counted` stands."""
+    in_turn = itertools.cycle([text.encode() for text in order["requests"]])
+    counted = order["counted"].encode()
+    if not counted:
+        return in_turn
+    width = len(counted)
+    return (text.replace(counted, b"%0*d" % (width, number % 10**width)) for number, text in enumerate(in_turn))
 
 
 def main() -> None:

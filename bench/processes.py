@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -20,7 +20,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _START_WITHIN_S = 60.0
 # What the product has loaded once it could serve; read off the product so that the comparison cannot go stale.
 _LISTING = """
-import sys, toolgate.app, toolgate.cli.serve
+import sys, toolgate.app, toolgate.cli.serve, toolgate.core.slate
 print("\\n".join(name for name in list(sys.modules) if name.split(".")[0] not in ("toolgate", "__main__")))
 """
 
@@ -51,8 +51,14 @@ def rss_mb(pid: int) -> float:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Different ones: each is held until all are found."""
+    with ExitStack() as held:
+        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return tuple(int(each.getsockname()[1]) for each in taken)
 
 
 @contextmanager

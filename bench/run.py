@@ -12,16 +12,42 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.processes import Running, free_port, imports_only, module, opened, rss_mb, toolgate
+from bench import everything, workload
+from bench.everything import Issuer
+from bench.processes import Running, free_port, free_ports, imports_only, module, opened, rss_mb, toolgate
 from bench.report import Measured, Report, Started
-from bench.workload import CASES, cases, write_gate
+from bench.workload import Case
 
 _PASS_THROUGH_SIZE = 0
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A way to set up a gate, and what it is asked: by the number of operations and a port."""
+
+    name: str
+    write: Callable[..., Path]
+    cases: Callable[[int, int], Sequence[Case]]
+
+
+def _kinds() -> Sequence[Kind]:
+    issuer = Issuer()
+    token = issuer.token()
+    return (
+        Kind("", workload.write_gate, workload.cases),
+        Kind(
+            ", everything on",
+            partial(everything.write_gate, issuer=issuer),
+            lambda operations, port: everything.cases(operations, port, token),
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +56,7 @@ class Side:
 
     size: int
     process: Running
+    kind: Kind | None  # None: the pass-through, which is asked everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +68,29 @@ class Effort:
     sizes: tuple[int, ...]
     connections: int = 32
     warm_up_s: float = 0.2
-    open_cases: int = 4  # the permitted ones: these are also asked in an open loop
+    open_cases: int = 4  # so many of each kind, if permitted, are also asked in an open loop
     rate: int = 500  # of the open loop: well under what either side can do, so that percentiles are not queueing
 
 
-FULL = Effort(rounds=5, seconds=1.5, sizes=(10, 1000, 10_000))
+FULL = Effort(rounds=5, seconds=1.2, sizes=(10, 1000, 10_000))
 QUICK = Effort(rounds=3, seconds=0.4, sizes=(10, 10_000), warm_up_s=0.1, open_cases=2)
 
 
 def run(effort: Effort, *, with_gate: bool) -> Report:
     with contextlib.ExitStack() as running, tempfile.TemporaryDirectory(prefix="toolgate-bench-") as folder:
         upstream = running.enter_context(module("bench.upstream", port=free_port()))
-        sides = [Side(_PASS_THROUGH_SIZE, running.enter_context(_pass_through(upstream.port)))]
+        sides = [Side(_PASS_THROUGH_SIZE, running.enter_context(_pass_through(upstream.port)), None)]
         weighed = []
+        kinds = _kinds()
         if with_gate:
             weighed.append(_weighed("imports only", running.enter_context(imports_only())))
-            for size in effort.sizes:
-                sides.append(Side(size, running.enter_context(_gate(Path(folder), size, upstream.port))))
-                weighed.append(_weighed(f"{size:,} operations", sides[-1].process))
+            for kind, size in itertools.product(kinds, effort.sizes):
+                gate = running.enter_context(_gate(Path(folder), kind, size, upstream.port))
+                sides.append(Side(size, gate, kind))
+                weighed.append(_weighed(_name(sides[-1]), gate))
         generator = running.enter_context(opened("bench.load"))
-        measured = tuple(_rounds(effort, sides, generator))
-        weighed += [_weighed(f"{side.size:,} operations, after the run", side.process) for side in sides[1:]]
+        measured = tuple(_rounds(effort, kinds, sides, generator))
+        weighed += [_weighed(f"{_name(side)}, after the run", side.process) for side in sides[1:]]
     return Report(measured, weighed, effort.rounds)
 
 
@@ -69,10 +98,10 @@ def _pass_through(upstream: int) -> contextlib.AbstractContextManager[Running]:
     return module("bench.passthrough", f"http://127.0.0.1:{upstream}", port=free_port())
 
 
-def _gate(folder: Path, size: int, upstream: int) -> contextlib.AbstractContextManager[Running]:
-    ports = (free_port(), free_port(), free_port())
-    home = folder / str(size)
-    settings = write_gate(home, operations=size, upstream=upstream, ports=ports)
+def _gate(folder: Path, kind: Kind, size: int, upstream: int) -> contextlib.AbstractContextManager[Running]:
+    ports = free_ports(3)
+    home = folder / f"{size}{kind.name}"
+    settings = kind.write(home, operations=size, upstream=upstream, ports=ports)
     return toolgate(settings, agent=ports[0], health=ports[2], log=home / "log")
 
 
@@ -80,26 +109,37 @@ def _weighed(name: str, process: Running) -> Started:
     return Started(name, process.ready_s, rss_mb(process.pid))
 
 
-def _rounds(effort: Effort, sides: Sequence[Side], generator: subprocess.Popen[str]) -> Iterator[Measured]:
-    """Every case against every side: closed loops for cost, then an open loop for latency."""
-    compared = (_PASS_THROUGH_SIZE, effort.sizes[0])
+def _name(side: Side) -> str:
+    return f"{side.size:,} operations{side.kind.name if side.kind else ''}"
+
+
+def _rounds(
+    effort: Effort, kinds: Sequence[Kind], sides: Sequence[Side], generator: subprocess.Popen[str]
+) -> Iterator[Measured]:
     for number in range(effort.rounds):
-        in_turn = sides if number % 2 == 0 else sides[::-1]
-        for case, side in itertools.product(range(CASES), in_turn):
-            yield _measure(effort, side, case, generator, rate=None)
-            if side.size in compared and case < effort.open_cases:
-                yield _measure(effort, side, case, generator, rate=effort.rate)
+        for kind in kinds:
+            asked = [side for side in sides if side.kind in {None, kind}]
+            yield from _round(effort, kind, asked if number % 2 == 0 else asked[::-1], generator)
         print(f"round {number + 1} of {effort.rounds}", file=sys.stderr)
 
 
-def _measure(
-    effort: Effort, side: Side, number: int, generator: subprocess.Popen[str], *, rate: int | None
-) -> Measured:
-    case = cases(side.size or effort.sizes[0], side.process.port)[number]
+def _round(effort: Effort, kind: Kind, sides: Sequence[Side], generator: subprocess.Popen[str]) -> Iterator[Measured]:
+    """Every case of a kind against every side: closed loops for cost, then an open loop for latency."""
+    compared = (_PASS_THROUGH_SIZE, effort.sizes[0])
+    asked = [kind.cases(side.size or effort.sizes[0], side.process.port) for side in sides]
+    for number in range(len(asked[0])):
+        for side, cases in zip(sides, asked, strict=True):
+            yield _measure(effort, side, cases[number], generator, rate=None)
+            if side.size in compared and number < effort.open_cases and cases[number].status == _OK:
+                yield _measure(effort, side, cases[number], generator, rate=effort.rate)
+
+
+def _measure(effort: Effort, side: Side, case: Case, generator: subprocess.Popen[str], *, rate: int | None) -> Measured:
     order = {
         "port": side.process.port,
         "pid": side.process.pid,
         "requests": [request.decode() for request in case.requests],
+        "counted": case.counted,
         "connections": effort.connections,
         "warm_up_s": effort.warm_up_s,
         "seconds": effort.seconds,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from bench import everything
+from bench.everything import Issuer, write_gate
 from bench.report import Measured, Report, Started, table, with_results
 from bench.run import Effort, run
 from bench.workload import cases, document
+
+from toolgate.load.bundle import Sources, load
 
 
 def _measured(case: str, size: int, *cpu_us: float, at_most: float | None = 1.3) -> list[Measured]:
@@ -53,14 +58,30 @@ def test_requests_are_spread_from_the_first_to_the_last_operation() -> None:
     assert b"/v1/resource3332/" in get.requests[-1]
 
 
+def test_a_gate_with_everything_on_has_a_statement_for_each_operation(tmp_path: Path) -> None:
+    """What the bench writes is what the product takes, without a word about it."""
+    write_gate(tmp_path, operations=30, upstream=9, ports=(1, 2, 3), issuer=Issuer())
+    bundle = load(Sources(tmp_path / "toolspecs", tmp_path / "policies", "prod", ("prod",)))
+    named = [each for each in bundle.policies.statements if each in {op.id for op in bundle.catalog.allowed}]
+    assert len(named) == len(bundle.catalog.allowed) == 30
+    assert bundle.notes == ()
+
+
+def test_every_request_of_the_gate_with_everything_on_has_the_token() -> None:
+    """The same bytes go to the pass-through, so the ratio is of what the gate does about it."""
+    for case in everything.cases(30, 80, "a.b.c"):
+        assert all(b"Authorization: Bearer a.b.c\r\n" in request for request in case.requests)
+
+
 @pytest.mark.soak
 def test_a_short_run_measures_every_case() -> None:
     """Upstream, pass-through, gate and load generator work together; a wrong status would stop the run."""
     report = run(Effort(rounds=1, seconds=0.2, sizes=(10, 1000), warm_up_s=0.1), with_gate=True)
-    assert len(report.cases()) == 6
+    assert len(report.cases()) == 13
     assert all(entry.figures["cpu_us"] > 0 for entry in report.measured)
     assert json.dumps(report.as_json())
     assert "refused: bad arguments · 1,000 operations" in table(report)
+    assert "everything: refused by policy · 1,000 operations" in table(report)
 
 
 def test_a_page_keeps_everything_but_its_results() -> None:
