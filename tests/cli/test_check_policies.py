@@ -47,7 +47,7 @@ def test_what_statements_reach(toolgate: Toolgate, policies: Callable[[str], Non
     )
 
     assert lines(toolgate("check")) == [
-        "policies: 6 statements (4 permits, 2 forbids); 1 in audit; 1 that ask for a person",
+        "policies: 6 statements (4 permits, 2 forbids); 1 in audit; 1 that asks for a person",
         "  match nothing in any environment: 1",
         "    policies/shop.cedar:6: `never`",
         "  match nothing in dev: 1",
@@ -107,6 +107,68 @@ def test_a_gate_that_would_refuse_everything_is_warned_of(
     ) in shown.stderr
 
 
+def test_a_policies_folder_that_is_not_there_is_named(toolgate: Toolgate, project: Path) -> None:
+    """A misspelt `policies:` looks like a gate without policies."""
+    settings = project / "toolgate.yaml"
+    settings.write_text(settings.read_text().replace("policies: policies/", "policies: policis/"))
+    shown = toolgate("check")
+
+    assert (
+        "warning: the policies folder `policis` is not there, so every call in `dev` would be refused" in shown.stderr
+    )
+
+
+ROLES = [
+    ("{anonymous: {id: me, roles: [clerk]}}", "; did you mean `clerk`?"),
+    ("{anonymous: {id: me}}", "; roles that somebody can have: none (`identity`)"),
+    ("{development: true}", None),
+    ("{issuers: [{name: corp, issuer: 'https://id.example', audience: gate, jwks: {url: 'https://id.example/jwks'}}]}", "; roles that somebody can have: none (`identity`)"),
+    ("{issuers: [{name: corp, issuer: 'https://id.example', audience: gate, jwks: {url: 'https://id.example/jwks'}, roles: {claim: groups, map: {a: clerk, b: [x, y]}}}]}", "; did you mean `clerk`?"),
+    ("{issuers: [{name: corp, issuer: 'https://id.example', audience: gate, jwks: {url: 'https://id.example/jwks'}, roles: {claim: groups}}]}", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("identity", "told"), ROLES, ids=[row[0] for row in ROLES])
+def test_a_role_that_nobody_can_have_is_warned_of(
+    toolgate: Toolgate, policies: Callable[[str], None], project: Path, identity: str, told: str | None
+) -> None:
+    """Where the settings say every role there can be; a token that may say any leaves it open."""
+    settings = project / "toolgate.yaml"
+    kept = "".join(
+        line for line in settings.read_text().splitlines(True) if not line.startswith(("identity", "  anon"))
+    )
+    settings.write_text(f"{kept}identity: {identity}\n")
+    policies('@id("a") permit (principal in Role::"clrk", action, resource);')
+    shown = toolgate("check", "--environment", "dev")
+
+    message = "warning: policies/shop.cedar:1: nobody can have the role `clrk` that `a` names"
+    assert 0 == shown.exit_code, shown.output
+    assert (None if told is None else f"{message}{told}") == next(
+        (line for line in shown.stderr.splitlines() if line.startswith(message)), None
+    )
+
+
+def test_types_of_resources_that_nothing_lists_are_noted(
+    toolgate: Toolgate, policies: Callable[[str], None], project: Path
+) -> None:
+    """Every name exists of what no catalogue lists; said of each environment."""
+    policies("permit (principal, action, resource);")
+    spec = project / "toolspecs/shop/tool.yaml"
+    text = spec.read_text().replace(
+        "operations: {", 'operations: {getOrder: {resources: [{type: Order, at: "$args.id"}]}, '
+    )
+    spec.write_text(text)
+    told = toolgate("check").stdout
+    found = json.loads(toolgate("check", "--json").stdout)["reports"][0]["unlisted"]
+
+    messages = [
+        f"no catalogue lists Order in `{name}`, so every name exists; list them under its `resources:`"
+        for name in ("dev", "prod")
+    ]
+    assert "resources that nothing lists: 2\n" in told
+    assert sorted(messages) == sorted(each["message"] for each in found)
+
+
 def test_a_slip_in_a_policy_is_told_with_its_column(toolgate: Toolgate, policies: Callable[[str], None]) -> None:
     """As `path:line:column: code: message`, once for all environments."""
     policies('permit (principal, action, resource)\nwhen { context.enviroment == "prod" };')
@@ -136,6 +198,21 @@ def test_a_statement_that_is_wrong_in_one_environment_names_it(
     told = "policies/shop.cedar:1:85: policy.unknown: `context.args.id` is not an argument of `shop.getOrder`; there is `key`"
     assert (2, f"{told} (in `dev`)\n") == (there.exit_code, there.stdout)
     assert (2, f"{told}\n") == (here.exit_code, here.stdout)
+
+
+def test_an_environment_is_named_once(toolgate: Toolgate, policies: Callable[[str], None], project: Path) -> None:
+    """A message that says where it holds is not followed by the same again."""
+    policies("forbid (principal, action, resource is Order) when { resource.tier == 1 };")
+    spec = project / "toolspecs/shop/tool.yaml"
+    (spec.parent / "orders.yaml").write_text("- {id: '1', tier: 1}\n")
+    text = spec.read_text().replace(
+        "operations: {", 'operations: {getOrder: {resources: [{type: Order, at: "$args.id"}]}, '
+    )
+    spec.write_text(text.replace("  dev:\n", "  dev:\n    resources: {Order: {file: orders.yaml}}\n"))
+    shown = toolgate("check", "--environment", "dev")
+
+    told = "`resource.tier`: no catalogue of `prod` says what attributes an Order has\n"
+    assert (2, True) == (shown.exit_code, shown.stdout.endswith(told)), shown.stdout
 
 
 def test_the_schema_of_policies_is_cedars(toolgate: Toolgate, project: Path) -> None:

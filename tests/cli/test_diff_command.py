@@ -73,7 +73,7 @@ def test_nothing_changes(toolgate: Toolgate, old: Path, new: Path) -> None:
     done = toolgate("diff", "old", "new")
 
     assert old.is_dir()
-    assert (0, "ok: nothing changes\n", "") == (done.exit_code, done.stdout, done.stderr)
+    assert (0, "ok: nothing that is compared changes\n", "") == (done.exit_code, done.stdout, done.stderr)
     assert {"changed": False, "environments": [], "statements": [], "operations": [], "resources": [], "access": [], "cases": []} == json.loads(toolgate("diff", "old", "new", "--json").stdout)  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_what_exists_and_what_it_is_like(toolgate: Toolgate, old: Path, new: Pat
     done = toolgate("diff", "old", "new")
     shown = json.loads(toolgate("diff", "old", "new", "--json").stdout)
 
-    assert (0, "ok: nothing changes\n") == (same.exit_code, same.stdout)
+    assert (0, "ok: nothing that is compared changes\n") == (same.exit_code, same.stdout)
     assert 1 == done.exit_code
     assert (
         "resources\n  in prod, Order of shop: added: `3`\n  in prod, Order of shop: removed: `1`\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -256,6 +257,16 @@ def test_a_url_is_fetched_within_bounds() -> None:
             with pytest.raises(OSError, match="cannot be fetched") as broken:
                 source.read_source(base + path)
             assert broken.value.filename == base + path
+
+
+def test_a_url_that_nobody_answers_is_told_in_words() -> None:
+    """No number of the system's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/openapi.yaml"
+    with pytest.raises(OSError, match="cannot be fetched") as broken:
+        source.read_source(url)
+
+    assert "cannot be fetched: connection refused; save the document and name the file" == broken.value.strerror
 
 
 def test_a_document_that_is_too_large_is_refused(folder: Path) -> None:

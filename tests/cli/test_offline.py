@@ -94,3 +94,44 @@ def test_a_file_that_says_nothing_of_that_kind_is_a_problem(
     shown = toolgate(*ASKED, "--resources", "known.yaml")
 
     assert (2, True) == (shown.exit_code, expected in shown.stderr)
+
+
+POLICY = """\
+@id("evenings") permit (principal in Role::"clerk", action, resource)
+when { context.now.toTime() > duration("17h") && context has on_behalf_of && context.on_behalf_of == "bob" };
+"""
+LATE = ("explain", "shop.listOrders", "--as", "ann", "--role", "clerk", "--now", "2026-11-22T17:30:00Z")
+
+
+@pytest.mark.parametrize(
+    ("words", "ends", "told"),
+    [
+        ((*LATE, "--on-behalf-of", "bob"), 0, "permitted"),
+        ((*LATE[:-1], "2026-11-22T17:30:00+01:00", "--on-behalf-of", "bob"), 1, 'but for `context.now.toTime() > duration("17h")`'),
+        ((*LATE[:3], "ann", *LATE[6:], "--on-behalf-of", "bob"), 1, 'nearly: `evenings` would permit it, but for `principal in Role::"clerk"`'),
+        ((*LATE, "--on-behalf-of", "eve"), 1, 'but for `context.on_behalf_of == "bob"`'),
+    ],
+)  # fmt: skip
+def test_explain_takes_the_time_and_whom_it_is_for(
+    toolgate: Toolgate, project: Path, words: tuple[str, ...], ends: int, told: str
+) -> None:
+    """What policies may read of a call can be said here, and what does not hold is told, also of a permit's head."""
+    (project / "policies/all.cedar").write_text(POLICY)
+    shown = toolgate(*words)
+
+    assert (ends, True) == (shown.exit_code, told in shown.stdout), shown.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--now", "noon"), "`noon` must be a date and time such as `2026-11-22T08:00:00Z`"),
+        (("--on-behalf-of", "bob"), "`--role`, `--claim` and `--on-behalf-of` describe a principal; name it with `--as corp/alice`"),
+    ],
+)  # fmt: skip
+def test_explain_says_what_it_cannot_read(toolgate: Toolgate, project: Path, words: tuple[str, ...], told: str) -> None:
+    """A slip on the command line is told in a sentence."""
+    assert project.is_dir()
+    shown = toolgate("explain", "shop.listOrders", *words)
+
+    assert (2, True) == (shown.exit_code, told in " ".join(shown.stderr.split()))

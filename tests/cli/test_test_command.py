@@ -137,6 +137,15 @@ def test_a_failure_says_everything_needed_to_mend_it(toolgate: Toolgate, shop: P
     assert "failed: 1 of 1 case\n" in done.stdout
 
 
+def test_a_missing_role_is_nearly_a_permit(toolgate: Toolgate, shop: Path) -> None:
+    """The commonest cause: which part of the permit's head does not hold."""
+    append(shop, WRONG)
+    done = toolgate("test", "-k", "a guest")
+
+    assert 4 == done.exit_code
+    assert '      nearly: `clerks-read` would permit it, but for `principal in Role::"clerk"`\n' in done.stdout
+
+
 def test_a_case_that_fails_in_some_ways_names_them(toolgate: Toolgate, shop: Path) -> None:
     """Only the combinations and environments that failed are told, below the case they belong to."""
     append(shop, "note: orders are read, matrix: {call.principal: [clerk, guest]}, call: {operation: shop.listOrders}, want: {permit: true, statements: [clerks-read]}")  # fmt: skip
@@ -249,6 +258,7 @@ STRANGERS = [
     ("facts: {run: {by_operation: {shop.getOders: 1}}}", "case.operation: there is no operation `shop.getOders`; did you mean `shop.getOrder`?"),
     ("facts: {unready: {shp: asleep}}", "case.tool: there is no tool `shp`; did you mean `shop`?"),
     ("facts: {resources: {Ordre: {}}}", "case.resource: no catalogue lists resources of the type `Ordre`, so these would say nothing"),
+    ("facts: {resources: {Order: {'1': {stat: open}}}}", "case.attribute: no catalogue says `stat` of resources of the type `Order`; did you mean `state`?"),
     ("environment: prd", "environment.unknown: the environment `prd` is not one of `environments`: `dev`, `prod`; did you mean `prod`?"),
 ]  # fmt: skip
 
@@ -262,6 +272,16 @@ def test_a_name_nobody_knows_is_told_before_anything_runs(
     append(shop, f"note: n, call: {{operation: shop.listOrders}}, {written}{want}")
 
     assert f"policies/tests/orders.yaml:18: {told}" == problem_of(toolgate("test"))
+
+
+def test_attributes_of_fixtures_are_the_catalogues(toolgate: Toolgate, shop: Path) -> None:
+    """Statements cannot read another, so cases with it would test what never is."""
+    fixtures = shop / "policies/tests/fixtures.yaml"
+    fixtures.write_text(f"{fixtures.read_text()}resources:\n  Order:\n    '1': {{state: open, weight: 3}}\n")
+    line = fixtures.read_text().count("\n")
+
+    told = "case.attribute: no catalogue says `weight` of resources of the type `Order`; there are `state`"
+    assert f"policies/tests/fixtures.yaml:{line}: {told}" == problem_of(toolgate("test"))
 
 
 def test_an_operation_nobody_knows_is_called_on_purpose_only(toolgate: Toolgate, shop: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from tests.listeners.served import Served, Told, serving
+from tests.listeners.served import Served, Told, serving, serving_bundle, write_shop
 
 from toolgate.core.codes import CODES
 from toolgate.core.model import Reply, ResourceCatalogue, Situation
+from toolgate.load.bundle import Sources, load
 
 KEYS = [
     "type", "title", "status", "detail", "instance", "call", "code", "environment", "retryable", "sent", "recovery",
@@ -82,6 +83,12 @@ async def test_a_call_by_name_is_read_strictly(served: Served, body: bytes, code
     assert served.upstream.sent == []
 
 
+async def test_what_is_asked_of_the_gate_itself_is_logged_as_that(served: Served) -> None:
+    """A refusal of the gate's own API is no refusal of the wire."""
+    await served.ask("POST", "/-/call", data=b"{}", headers={"Content-Type": "application/json"})
+    assert ["own_request_refused"] == [event for event, _ in served.log.lines]
+
+
 async def test_a_models_function_call_is_taken_as_it_is(served: Served) -> None:
     """OpenAI's wire hands the arguments over as the text of an object; it is the same call, read as strictly."""
     told = await served.ask("POST", "/-/call", json={"name": "shop__getItem", "arguments": '{"id": "nail"}'})
@@ -122,6 +129,21 @@ async def test_explain_decides_and_sends_nothing(served: Served) -> None:
     assert list(refused.json["stages"][0]) == ["stage", "result", "reason", "statements"]
     assert "refused" in {stage["result"] for stage in refused.json["stages"]}
     assert served.upstream.sent == []
+
+
+async def test_explain_tells_an_agent_of_what_its_arguments_decide_only(tmp_path: Path) -> None:
+    """SECURITY: which role would be permitted is for operators; a condition on an argument is the agent's own."""
+    toolspecs, policies = write_shop(tmp_path), tmp_path / "policies"
+    policies.mkdir()
+    (policies / "shop.cedar").write_text(
+        '@id("clerks") permit (principal in Role::"secret", action, resource);\n'
+        '@id("nails") permit (principal, action, resource) when { context.args.id == "nail" };\n'
+    )
+    async with serving_bundle(load(Sources(toolspecs, policies, "prod", ("dev", "prod")))) as served:
+        told = await served.ask("POST", "/-/explain", json={"operation": "shop.getItem", "arguments": {"id": "a"}})
+
+    assert b"secret" not in told.body
+    assert ["nails"] == [miss["statement"] for stage in told.json["stages"] for miss in stage.get("near_misses", ())]
 
 
 async def test_tools_lists_what_is_allowed(served: Served) -> None:

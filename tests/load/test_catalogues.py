@@ -283,3 +283,41 @@ def test_a_type_whose_name_is_nearly_a_catalogues_is_a_problem(project):
 
     assert ("resources.type", "no catalogue lists Metrik in `prod`; did you mean `Metric`?") == wrong[1:]
     assert None is fine.catalog.operations["metrics.readMetric"].resources[0].catalogue
+    assert ["no catalogue lists Cluster in `prod`, so every name exists; list them under its `resources:`"] == [
+        note.message for note in fine.notes if note.kind == "unlisted"
+    ]
+
+
+# -- names in policies ----------------------------------------------------------------------------------------------
+
+_MAPPED = "{readMetric: {resources: [{type: Metric, at: $args.name}]}}"
+_IN_PROD, _IN_DEV, _LIVE = (
+    "    resources: {Metric: {file: prod.yaml}}\n",
+    "    resources: {Metric: {file: dev.yaml}}\n",
+    _live(),
+)
+_NAMES = [
+    ("in either file", _IN_PROD, _IN_DEV, "only_dev", None),
+    ("in neither", _IN_PROD, _IN_DEV, "cpuu", "no catalogue of any environment lists a Metric `cpuu`; did you mean `cpu`?"),
+    ("live elsewhere", _IN_PROD, _LIVE, "cpuu", None),
+    ("live here", _LIVE, _IN_DEV, "cpuu", None),
+    ("not catalogued elsewhere", _IN_PROD, "", "cpuu", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_", "prod", "dev", "name", "told"), _NAMES, ids=[row[0] for row in _NAMES])
+def test_a_policy_names_resources_that_some_environment_has(project, _, prod, dev, name, told):
+    """SECURITY: a forbid that names what exists nowhere protects nothing. Of what only a running gate reads nothing is said."""
+    wide = f'  dev:\n    upstream: "http://127.0.0.1:9"\n    allow: ["*"]\n{dev}'
+    spec = _tool("metrics", prod, _MAPPED).replace("  prod:\n", f"{wide}  prod:\n")
+    project.write(
+        {
+            "toolspecs/metrics/tool.yaml": spec,
+            "toolspecs/metrics/prod.yaml": "- {id: cpu}\n",
+            "toolspecs/metrics/dev.yaml": "- {id: only_dev}\n",
+            "policies/a.cedar": f'forbid (principal, action, resource == Metric::"{name}");\n',
+        }
+    )
+
+    for environment in ("dev", "prod"):
+        assert ([] if told is None else [told]) == [message for _, _, _, message in project.problems(environment)]

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.plain_cedar import plainly
-from tests.support.random_policies import OPERATIONS, SHAPES, Rule, bundles, model, questions, rules
+from tests.support.random_policies import (
+    OPERATIONS,
+    PRINCIPALS,
+    RESOURCES,
+    SHAPES,
+    Rule,
+    bundles,
+    model,
+    questions,
+    rules,
+)
 
 from toolgate.core.policies import Policies
 from toolgate.core.policy import Question, Ruling, Statement
@@ -180,20 +190,24 @@ def test_explanations_agree_with_rulings(rules, calls):
 
 @given(bundles(effects=("permit",)), CALLS)
 @quick
-def test_a_near_miss_misses_by_one_condition(rules, calls):
-    """Without the condition a near miss names, its permit would hold."""
+def test_a_near_miss_misses_by_one_thing(rules, calls):
+    """Without the condition a near miss names, or the part of the head, its permit would hold."""
     ruled = policies(made(rules))
 
     for each in calls:
         for miss in ruled.near_misses(each):
             rule = rules[miss.statement]
             assert not rule.applies(each)
-            rest = _without(rule, miss.condition)
+            rest = _without(rule, miss.condition, each)
             assert rest.errs(each) or rest.applies(each)  # what errs after it may have been guarded by it
 
 
-def _without(rule: Rule, written: str) -> Rule:
-    """The rule without every condition that has these words in it, or stands in the clause they are."""
+def _without(rule: Rule, written: str, asked: Question) -> Rule:
+    """The rule without the part of its head that says this, or every condition that has these words in it."""
+    for part, everything in (("principal", PRINCIPALS[0]), ("resource", RESOURCES[0])):
+        text, holds = getattr(rule, part)
+        if text == written and not holds(asked):
+            return replace(rule, **{part: everything})
     words = written.removeprefix("unless { ").removesuffix(" }")
     kept = (
         (keyword, tuple(each for each in parts if words not in each.text and each.text not in written))

@@ -18,7 +18,7 @@ from toolgate.cli.console import counted
 from toolgate.cli.options import load_settings, settings_options
 from toolgate.cli.project import without_tools
 from toolgate.core.bundle import BundleError, Problem
-from toolgate.settings.sources import sources_of
+from toolgate.settings.sources import shortest, sources_of
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Note
@@ -78,12 +78,14 @@ def _checked(
     config: str | None, assignments: tuple[str, ...], environment: str | None
 ) -> tuple[Report, tuple[str, ...]]:
     from toolgate.load.report import check  # noqa: PLC0415 - the loader; `--help` does without
+    from toolgate.settings.identity import roles_of  # noqa: PLC0415 - pydantic; as above
 
     loaded = load_settings(config, assignments, environment=environment)
     report = check(sources_of(loaded.settings))
     served = any(view.environment == report.environment for view in report.views)
     warnings = loaded.warnings if served else (*loaded.warnings, without_tools(report.environment))
-    return report, (*warnings, *_refusing_all(report.policies))
+    refusing = _refusing_all(report.policies, shortest(loaded.settings.policies))
+    return report, (*warnings, *refusing, *_roles_of_nobody(report.policies, roles_of(loaded.settings)))
 
 
 def _check_document(path: Path, most: int | None) -> None:
@@ -132,6 +134,8 @@ def _lines(report: Report, most: int | None) -> Iterator[str]:
     yield from (_lattice_line(pair) for pair in report.lattice if pair.effectful)
     yield from _policy_lines(report.policies, report.environment, most)
     yield from _note_lines("not enforced by this version", report.not_enforced, most)
+    yield from _note_lines("covers what the catalogue may not tell", report.uncovered, most)
+    yield from _note_lines("resources that nothing lists", report.unlisted, most)
     tools, environments = len({view.tool for view in report.views}), len({view.environment for view in report.views})
     yield f"{console.paint('ok', 'green')}: {counted(tools, 'tool')} in {counted(environments, 'environment')}, no problems ({report.revision[:19]})"
 
@@ -147,7 +151,8 @@ def _policy_lines(policies: PolicyReport, here: str, most: int | None) -> Iterat
     forbids = policies.statements - policies.permits
     counts = f"{counted(policies.permits, 'permit')}, {counted(forbids, 'forbid')}"
     audit = f"; {policies.audit:,} in audit" if policies.audit else ""
-    approvals = f"; {policies.approvals:,} that ask for a person" if policies.approvals else ""
+    asks = "asks" if policies.approvals == 1 else "ask"
+    approvals = f"; {policies.approvals:,} that {asks} for a person" if policies.approvals else ""
     yield f"policies: {counted(policies.statements, 'statement')} ({counts}){audit}{approvals}"
     idle = [f"{each.path}:{each.line}: `{each.id}`" for each in policies.idle]
     yield from _list_lines("  match nothing in any environment", idle, most)
@@ -165,11 +170,26 @@ def _policy_lines(policies: PolicyReport, here: str, most: int | None) -> Iterat
     yield from _list_lines("  not proven to be allowed in the wider environment too", notes, most)
 
 
-def _refusing_all(policies: PolicyReport) -> Iterator[str]:
+def _roles_of_nobody(policies: PolicyReport, possible: frozenset[str] | None) -> Iterator[str]:
+    """Warn of roles that nobody can have by these settings: a permit for them permits nothing, a forbid forbids nothing."""
+    if possible is None:
+        return
+    from toolgate.load.models import did_you_mean  # noqa: PLC0415 - pydantic; `--help` does without
+
+    for each in policies.roles:
+        if each.role not in possible:
+            can = ", ".join(f"`{role}`" for role in sorted(possible)) or "none"
+            meant = did_you_mean(each.role, possible) or f"; roles that somebody can have: {can} (`identity`)"
+            yield f"{each.path}:{each.line}: nobody can have the role `{each.role}` that `{each.statement}` names{meant}"
+
+
+def _refusing_all(policies: PolicyReport, folder: Path) -> Iterator[str]:
     """Warn where every call would be refused: nothing is permitted that no statement permits."""
     for each in policies.environments:
         if each.allowed and len(each.unpermitted) == each.allowed:
-            why = "there are no policies" if not policies.statements else "no statement permits any operation"
+            why = "no statement permits any operation"
+            if not policies.statements:
+                why = "there are no policies" if folder.exists() else f"the policies folder `{folder}` is not there"
             yield (
                 f"{why}, so every call in `{each.environment}` would be refused; "
                 'write one in the policies folder, such as `permit (principal, action in Action::"read", resource);`'

@@ -109,7 +109,7 @@ def _tell(found: Comparison) -> None:
     for line in _lines(found):
         console.say(line)
     if found.is_empty:
-        console.say(f"{paint('ok', 'green')}: nothing changes")
+        console.say(f"{paint('ok', 'green')}: nothing that is compared changes")
 
 
 def _lines(found: Comparison) -> Iterator[str]:

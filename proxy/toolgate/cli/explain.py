@@ -15,7 +15,7 @@ import orjson
 from toolgate.cli import console
 from toolgate.cli.command import COULD_NOT, NO, Command
 from toolgate.cli.offline import not_known, situation_of
-from toolgate.cli.options import Claim, load_settings, settings_options
+from toolgate.cli.options import Claim, Moment, load_settings, settings_options
 from toolgate.cli.project import load_project
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ _EXAMPLES: Final = (
     "toolgate explain metrics.queryCluster --args @arguments.json -e staging",
     'toolgate explain -X POST /metrics/metrics/v1/cluster -d \'{"cluster": "eu-1", "metric": "node_cpu"}\'',
     'toolgate explain metrics.removeMetric --args \'{"name": "node_cpu"}\' --resources known.yaml',
-    "toolgate explain metrics.listMetrics --as corp/alice --role digest --claim team=sre",
+    "toolgate explain metrics.listMetrics --as corp/alice --role digest --claim team=sre --on-behalf-of bob",
+    "toolgate explain metrics.listMetrics --now 2026-11-22T17:30:00Z",
 )
 
 
@@ -59,6 +60,10 @@ _EXAMPLES: Final = (
 @click.option("--as", "caller", metavar="PRINCIPAL", help="Who calls; otherwise who calls without a token.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role of `--as`; may be given several times.")
 @click.option("--claim", "claims", multiple=True, type=Claim(), metavar="NAME=VALUE", help="A claim of `--as`.")
+@click.option("--on-behalf-of", metavar="SUBJECT", help="Whom `--as` acts for (the `act` of a token).")
+@click.option(
+    "--now", "now_ms", metavar="TIME", type=Moment(), help="When the call comes, such as `2026-11-22T17:30:00Z`."
+)
 @click.option(
     "--completed",
     multiple=True,
@@ -79,6 +84,8 @@ def command(  # noqa: PLR0913 - each is an option of the command line
     caller: str | None,
     roles: tuple[str, ...],
     claims: tuple[tuple[str, str], ...],
+    on_behalf_of: str | None,
+    now_ms: int | None,
     completed: tuple[str, ...],
 ) -> None:
     """Decide one call without sending it, and print each stage with its reason.
@@ -95,9 +102,9 @@ def command(  # noqa: PLR0913 - each is an option of the command line
     from toolgate.core.explanation import explain  # noqa: PLC0415 - the loader; `--help` does without
     from toolgate.core.model import Call, Facts, Permit, RunFacts  # noqa: PLC0415
 
-    principal = _principal(settings, caller, roles, dict(claims))
+    principal = _principal(settings, caller, roles, dict(claims), on_behalf_of)
     _judge_completed(completed, bundle)
-    call = Call(_CALL_ID, time.time_ns() // 1_000_000, principal, asked)
+    call = Call(_CALL_ID, time.time_ns() // 1_000_000 if now_ms is None else now_ms, principal, asked)
     run = RunFacts(completed=frozenset(completed))
     facts = Facts(run=run, situation=situation_of(resources, bundle))
     explanation = explain(call, facts, bundle)
@@ -121,15 +128,18 @@ def _judge_completed(completed: tuple[str, ...], bundle: Bundle) -> None:
             raise click.BadParameter(f"there is no operation `{name}`{meant}", param_hint="--completed")
 
 
-def _principal(settings: Settings, caller: str | None, roles: tuple[str, ...], claims: dict[str, str]) -> Principal:
+def _principal(
+    settings: Settings, caller: str | None, roles: tuple[str, ...], claims: dict[str, str], on_behalf_of: str | None
+) -> Principal:
     """Who calls, as a verified token would say it."""
     from toolgate.core.model import Principal  # noqa: PLC0415 - `--help` does without
     from toolgate.settings.identity import anonymous_of  # noqa: PLC0415 - pydantic; as above
 
     if caller is not None:
-        return Principal(caller, roles, claims)
-    if roles or claims:
-        raise click.UsageError("`--role` and `--claim` describe a principal; name it with `--as corp/alice`")
+        return Principal(caller, roles, claims, on_behalf_of)
+    if roles or claims or on_behalf_of is not None:
+        told = "`--role`, `--claim` and `--on-behalf-of` describe a principal; name it with `--as corp/alice`"
+        raise click.UsageError(told)
     return anonymous_of(settings)
 
 

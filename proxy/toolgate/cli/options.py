@@ -87,6 +87,20 @@ def _flagged(given: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
     return {_FLAGS[name][1]: (_FLAGS[name][0], text) for name, text in given.items() if text is not None}
 
 
+class Moment(click.ParamType[int]):
+    """A time as RFC 3339 writes it, in milliseconds since 1970."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from toolgate.load.casefile import moment_ms  # noqa: PLC0415 - pydantic; `--help` does without
+
+        try:
+            return moment_ms(value)
+        except ValueError as error:
+            self.fail(f"`{value}` {error}", param, ctx)
+
+
 class Claim(click.ParamType[tuple[str, str]]):
     name = "claim"
 

@@ -97,6 +97,8 @@ def _fetched(url: str) -> Source:
         content, final = _download(url)
     except (urllib.error.URLError, HTTPException, TimeoutError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, OSError) and reason.strerror:
+            reason = reason.strerror.lower()
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise OSError(None, f"cannot be fetched: {reason}; save the document and name the file", url) from error

@@ -49,7 +49,7 @@ class BundleError(Exception):
 
 # audit: what `decide` refuses is sent all the same, and journaled with what it would have been.
 Mode: TypeAlias = Literal["enforce", "audit"]
-NoteKind: TypeAlias = Literal["reported", "not_understood", "not_enforced", "unproven"]
+NoteKind: TypeAlias = Literal["reported", "not_understood", "not_enforced", "unproven", "uncovered", "unlisted"]
 
 
 @dataclass(frozen=True, slots=True)

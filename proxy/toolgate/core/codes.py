@@ -125,7 +125,7 @@ _ROWS: Final = (
         401,
         "agent",
         "fix_arguments",
-        "Remove the token, or get one this gate can verify.",
+        "Get a token this gate can verify, or send none where it serves without.",
         "a token was presented that cannot be verified; the gate never falls back to anonymous",
     ),
     Code(
@@ -246,7 +246,7 @@ _ROWS: Final = (
         403,
         "operator",
         "escalate",
-        "Report the call id to the operator; the call cannot be judged as it is.",
+        "Where the detail names an argument, send a value the policy can hold; otherwise report the call id to the operator.",
         "a statement could not be evaluated for this call, so it is refused (a value Cedar cannot hold, an attribute that is missing)",
     ),
     Code(

@@ -6,9 +6,9 @@ hides another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
 
 from cedarpy import pst
 
@@ -19,7 +19,7 @@ from toolgate.core.policy import Applied, NearMiss, Question, Statement
 from toolgate.core.reads import Path, Reads, all_of, reads, reads_of
 from toolgate.core.rulings import View
 from toolgate.core.wiretext import pointer
-from toolgate.core.wording import conditions_written
+from toolgate.core.wording import conditions_written, scope_written
 
 _ANY: Final = pst.ScopeAny()
 
@@ -37,16 +37,36 @@ def applied(statements: tuple[Statement, ...], question: Question, view: View) -
 
 
 def near_misses(statements: tuple[Statement, ...], question: Question, view: View) -> tuple[NearMiss, ...]:
-    """Return the permits whose principal and resource fit and of whose conditions exactly one is false."""
-    permits = [each for each in statements if each.effect == "permit" and not each.audit]
+    """Return the permits that miss by one thing: a condition that is false, or who calls, or what it is about."""
+    permits = tuple(each for each in statements if each.effect == "permit" and not each.audit)
     # Their scopes first, all at once: most permits of a large slice are somebody else's.
-    fitting = applied(tuple(replace(each, template=_scope(each)) for each in permits), question, view)
-    return tuple(
-        miss
-        for each, (_, _, fits) in zip(permits, fitting, strict=True)
-        if fits
-        for miss in _missed(each, question, view)
+    of_principal = _holding(permits, _principal_of, question, view)
+    of_resource = _holding(permits, _resource_of, question, view)
+    fitting = [each for each in permits if each.id in of_principal & of_resource]
+    one_off = tuple(each for each in permits if each.id in of_principal ^ of_resource)
+    otherwise = _holding(one_off, _conditions_of, question, view)
+    return (
+        *(miss for each in fitting for miss in _missed(each, question, view)),
+        *(
+            _unmet(each, "resource" if each.id in of_principal else "principal")
+            for each in one_off
+            if each.id in otherwise
+        ),
     )
+
+
+def _holding(
+    permits: tuple[Statement, ...], part: Callable[[Statement], pst.Template], question: Question, view: View
+) -> set[str]:
+    """Return the permits of which a part holds."""
+    told = applied(tuple(replace(each, template=part(each)) for each in permits), question, view)
+    return {name for name, _, holds in told if holds}
+
+
+def _unmet(statement: Statement, variable: Literal["principal", "resource"]) -> NearMiss:
+    """What a head asks is nothing the agent can change: it reads no argument."""
+    scope: Scope = getattr(statement.template, variable)
+    return NearMiss(statement.id, scope_written(variable, scope), (), statement.hint)
 
 
 def _missed(statement: Statement, question: Question, view: View) -> Iterator[NearMiss]:
@@ -88,8 +108,16 @@ def _asked(statement: Statement) -> pst.Template:
     return _permit(statement.id, template.principal, template.resource, template.clauses)
 
 
-def _scope(statement: Statement) -> pst.Template:
-    return _permit(statement.id, statement.template.principal, statement.template.resource, ())
+def _principal_of(statement: Statement) -> pst.Template:
+    return _permit(statement.id, statement.template.principal, _ANY, ())
+
+
+def _resource_of(statement: Statement) -> pst.Template:
+    return _permit(statement.id, _ANY, statement.template.resource, ())
+
+
+def _conditions_of(statement: Statement) -> pst.Template:
+    return _permit(statement.id, _ANY, _ANY, statement.template.clauses)
 
 
 def _permit(probe_id: str, principal: Scope, resource: Scope, clauses: tuple[pst.Clause, ...]) -> pst.Template:

@@ -187,19 +187,14 @@ class _Found:
                 self.values.add(path)
             case ("principal" | "resource" | "action" as root,):
                 self.identities.add(root)
-            case ("principal", *_):
-                raise ValueError(
-                    f"`{'.'.join(path)}`: a principal has no attributes; "
-                    'ask for its role (`principal in Role::"…"`) or its tag (`principal.hasTag("…")`)'
-                )
             case _:
-                raise ValueError(f"`{'.'.join(path)}`: an action has no attributes; ask for its name or its groups")
+                raise _no_attributes(path)
 
     def _has(self, expr: Any) -> None:
         base = _chain(expr.base)
         _no_reserved(expr.attrs)
         if base[0] not in {"context", "resource"}:
-            raise ValueError(f"{base[0]} has no attributes that could be there or not")
+            raise _no_attributes((*base, *expr.attrs))
         for size in range(1, len(expr.attrs) + 1):
             self.presence.add(_pointed((*base, *expr.attrs[:size])))
 
@@ -305,6 +300,14 @@ def _pointed(path: Path) -> Path:
         case _:
             pass
     return path
+
+
+def _no_attributes(path: Path) -> ValueError:
+    text = f"`{'.'.join(path)}`"
+    if path[0] == "action":
+        return ValueError(f"{text}: an action has no attributes; ask for its name or its groups")
+    asked = 'ask for its role (`principal in Role::"…"`) or its tag (`principal.hasTag("…")`)'
+    return ValueError(f"{text}: a principal has no attributes; {asked}")
 
 
 def _no_reserved(names: Iterable[str]) -> None:

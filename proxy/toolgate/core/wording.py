@@ -12,6 +12,7 @@ from typing import Final
 
 from cedarpy import pst
 
+from toolgate.core.actions import uid
 from toolgate.core.conditions import parts_of
 
 _STRINGS_AND_COMMENTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*', re.DOTALL)
@@ -30,6 +31,25 @@ def conditions_written(text: str, template: pst.Template) -> tuple[str, ...]:
     return tuple(
         written for clause, cut in zip(template.clauses, clauses, strict=True) for written in _written(clause, *cut)
     )
+
+
+def scope_written(variable: str, scope: pst.PrincipalOrResourceConstraint) -> str:
+    """Return what a head says of a variable: here the tree says all there is."""
+    match scope:
+        case pst.ScopeEq(entity):
+            return f"{variable} == {_name(entity)}"
+        case pst.ScopeIn(entity):
+            return f"{variable} in {_name(entity)}"
+        case pst.ScopeIs(kind):
+            return f"{variable} is {kind}"
+        case pst.ScopeIsIn(kind, entity):
+            return f"{variable} is {kind} in {_name(entity)}"
+        case _:
+            return variable
+
+
+def _name(entity: pst.EntityUid | pst.Slot) -> str:
+    return uid(str(entity.type), entity.id) if isinstance(entity, pst.EntityUid) else str(entity)
 
 
 def _written(clause: pst.Clause, keyword: str, text: str, shape: str) -> Iterator[str]:

@@ -132,7 +132,7 @@ class AdminApi:
             )
 
     def _refused(self, refusal: Refusal, visit: Visit) -> Answer:
-        return self._refusals.refused(refusal, bodiless=visit.bodiless)
+        return self._refusals.own_refused(refusal, bodiless=visit.bodiless)
 
 
 def journal_filter(query: Mapping[str, str]) -> Filter | Refusal:

@@ -101,7 +101,7 @@ class AgentApi:
         return visit.bytes(self._document)
 
     def _refused(self, refusal: Refusal, visit: Visit) -> Answer:
-        return self._refusals.refused(refusal, bodiless=visit.bodiless)
+        return self._refusals.own_refused(refusal, bodiless=visit.bodiless)
 
 
 def _for_agent(explanation: Explanation) -> Explanation:

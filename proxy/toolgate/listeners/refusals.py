@@ -64,9 +64,17 @@ class Refusals:
     log: Sampled
 
     def refused(self, refusal: Refusal, *, bodiless: bool) -> Whole:
+        """What the wire does not let in."""
+        return self._refused("wire_refused", refusal, bodiless=bodiless)
+
+    def own_refused(self, refusal: Refusal, *, bodiless: bool) -> Whole:
+        """What was asked of the gate itself, and makes no sense there."""
+        return self._refused("own_request_refused", refusal, bodiless=bodiless)
+
+    def _refused(self, event: str, refusal: Refusal, *, bodiless: bool) -> Whole:
         call_id, code = self.new_id(), refusal.code.code
         self.counts.wire_refused(self.listener, code)
-        self.log.write("wire_refused", listener=self.listener, code=code, call=call_id)
+        self.log.write(event, listener=self.listener, code=code, call=call_id)
         problem = refusal_json(refusal, call_id, self.bundle())
         return problem_answer(problem, refusal.code, refusal.recovery, bodiless=bodiless)
 

@@ -17,7 +17,7 @@ from toolgate.core.catalog import Catalog, Operation, Target
 from toolgate.core.kinds import Fields
 from toolgate.core.policies import Policies
 from toolgate.load.attributes import contradictions
-from toolgate.load.catalogues import Catalogues, unaskable, uncovered
+from toolgate.load.catalogues import Catalogues, ids_of, unaskable, uncovered
 from toolgate.load.files import Folder
 from toolgate.load.lattice import lattice_problems
 from toolgate.load.models import did_you_mean
@@ -84,9 +84,13 @@ class _Loading:
     here: list[Operation] = field(default_factory=list)
     elsewhere: list[Operation] = field(default_factory=list)
     targets: dict[str, Target] = field(default_factory=dict)
-    catalogues: Catalogues = field(default_factory=Catalogues)
+    everywhere: dict[str, Catalogues] = field(default_factory=dict)  # by environment
     shapes: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)
     statements: tuple[Statement, ...] = ()
+
+    @property
+    def catalogues(self) -> Catalogues:
+        return self.everywhere.setdefault(self.sources.environment, Catalogues())
 
     def read(self, folder: Folder) -> list[ToolSpec]:
         if self.sources.environment not in self.sources.environments:
@@ -145,7 +149,8 @@ class _Loading:
     def judge(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> None:
         """Read the statements: where the catalog stands, against everything they may name."""
         sources = self.sources
-        standing = Standing(sources.environment, sources.environments, self.here, self.elsewhere, self.shapes)
+        listed = ids_of(self.everywhere, specs)
+        standing = Standing(sources.environment, sources.environments, self.here, self.elsewhere, self.shapes, listed)
         judged = judge(policies.cedar, None if self.problems else standing)
         self.statements = judged.statements
         self.notes += (*policies.notes, *judged.notes)
@@ -174,7 +179,7 @@ class _Loading:
             except BundleError as error:
                 self.problems += error.problems
             try:
-                (self.catalogues if is_here else Catalogues()).add(folder, spec, view)
+                self.everywhere.setdefault(view.environment, Catalogues()).add(folder, spec, view)
             except BundleError as error:
                 self.problems += error.problems
 

@@ -40,7 +40,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _moment(value: Any) -> int:
+def moment_ms(value: Any) -> int:
     """Milliseconds since 1970; a time without a zone is UTC."""
     try:
         moment = datetime.fromisoformat(value)
@@ -57,7 +57,7 @@ def _known_code(value: str) -> str:
     return value
 
 
-Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Moment = Annotated[int, BeforeValidator(moment_ms), WithJsonSchema({"type": "string", "format": "date-time"})]
 CodeName = Annotated[str, AfterValidator(_known_code)]
 Environments = Annotated[
     list[EnvironmentName],

@@ -110,6 +110,25 @@ def unaskable(spec: ToolSpec, environment: str, live: LiveCatalogue, operation: 
         yield spec.problem((*steps, "arguments") if live.arguments else steps, "resources.arguments", message)
 
 
+def ids_of(everywhere: Mapping[str, Catalogues], specs: Iterable[ToolSpec]) -> dict[str, frozenset[str]]:
+    """Return, by type, every id that exists in some environment: of the types that files list, and nothing else says more."""
+    listed: dict[str, set[str]] = {}
+    unknown: set[str] = set()
+    for catalogues in everywhere.values():
+        for kind, catalogue in ((kind, each) for kinds in catalogues.files.values() for kind, each in kinds.items()):
+            listed.setdefault(kind, set()).update(catalogue.attributes)
+        unknown |= {each.type for each in catalogues.live} | {kind for _, kind in catalogues.broken}
+    for view in (view for spec in specs for view in spec.views.values()):
+        unknown |= _mapped(view) - everywhere[view.environment].types()
+    return {kind: frozenset(names) for kind, names in listed.items() if kind not in unknown}
+
+
+def _mapped(view: View) -> set[str]:
+    """The types that what is allowed in an environment is about."""
+    rules = (each.rules.get("resources") for each in view.operations if each.allowed)
+    return {entry.type for rule in rules if rule is not None for entry in rule.value}
+
+
 def uncovered(
     operations: Iterable[Operation],
     catalogues: Catalogues,
@@ -124,7 +143,7 @@ def uncovered(
             for key in cover.where.keys() - shapes[cover.catalogue][cover.type].members.keys():
                 said = f"`covers` of `{operation.id}` asks for {cover.type} with `{key}`, which the answer does not declare"
                 yield Note(
-                    specs[operation.tool].shown, "", "unproven", f"{said}; where no item has it, nothing is covered"
+                    specs[operation.tool].shown, "", "uncovered", f"{said}; where no item has it, nothing is covered"
                 )
 
 

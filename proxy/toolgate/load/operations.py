@@ -169,6 +169,11 @@ class Builder:
         if meant:
             message = f"no catalogue lists {kind} in `{view.environment}`{meant}"
             self.problems.append(Problem(rule.shown, rule.line, "resources.type", message))
+            return
+        message = (
+            f"no catalogue lists {kind} in `{view.environment}`, so every name exists; list them under its `resources:`"
+        )
+        self.notes.append(Note(rule.shown, "", "unlisted", message))
 
     def _owner(self, rule: Rule, kind: str, ruled: Ruled) -> str | None:
         """Return the tool whose catalogue lists a type: this one, or the only other one that has it."""

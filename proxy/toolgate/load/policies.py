@@ -6,9 +6,10 @@ into the revision and not enforced by this version: `check` and the notes say so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core.bundle import BundleError, Note, Problem
@@ -40,6 +41,7 @@ class Standing(NamedTuple):
     here: Sequence[Operation]
     elsewhere: Sequence[Operation]
     shapes: Shapes
+    listed: Mapping[str, frozenset[str]] = MappingProxyType({})  # by type: every id there can be, where files say so
 
 
 class Judged(NamedTuple):

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from toolgate.core.bundle import Bundle, BundleError, Note, Problem
+from toolgate.core.actions import ROLE
+from toolgate.core.bundle import Bundle, BundleError, Note, NoteKind, Problem
 from toolgate.core.model import Effect
+from toolgate.core.policy import Statement
 from toolgate.core.responses import Responses
 from toolgate.core.signature import Signature
 from toolgate.load.bundle import Loaded, Sources, load_all
@@ -73,6 +75,16 @@ class IdleStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedRole:
+    """A role that a statement names: whether anybody can have it is for the settings to say."""
+
+    role: str
+    statement: str
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class PermitsReport:
     """What the statements could permit in one environment, said of scopes only: who calls and with what is open."""
 
@@ -94,6 +106,7 @@ class PolicyReport:
     idle: tuple[IdleStatement, ...]  # in every environment
     environments: tuple[PermitsReport, ...]
     unproven: tuple[Note, ...]  # why a narrower environment may permit more than a wider one
+    roles: tuple[NamedRole, ...]  # every role a statement names
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,8 @@ class Report:
     lattice: tuple[LatticeReport, ...]
     policies: PolicyReport
     not_enforced: tuple[Note, ...]  # files and keys that are kept for a later version
+    uncovered: tuple[Note, ...]  # `covers` that asks for what a live catalogue may not tell
+    unlisted: tuple[Note, ...]  # types of resources that no catalogue lists, so that every name exists
 
 
 def check(sources: Sources) -> Report:
@@ -129,14 +144,23 @@ def check(sources: Sources) -> Report:
         views=tuple(_view(spec, view, loaded) for spec in here.specs for view in spec.views.values()),
         lattice=tuple(_lattice(here.specs)),
         policies=_policies([each.bundle for each in loaded.values()]),
-        not_enforced=tuple(note for note in here.bundle.notes if note.kind == "not_enforced"),
+        not_enforced=_notes([here.bundle], "not_enforced"),
+        uncovered=_notes((each.bundle for each in loaded.values()), "uncovered"),
+        unlisted=_notes((each.bundle for each in loaded.values()), "unlisted"),
     )
+
+
+def _notes(bundles: Iterable[Bundle], kind: NoteKind) -> tuple[Note, ...]:
+    """The notes of a kind, each once."""
+    return tuple(dict.fromkeys(note for bundle in bundles for note in bundle.notes if note.kind == kind))
 
 
 def _placed(problem: Problem, environments: list[str], here: str) -> Problem:
     """Say where a statement is wrong that is sound here: documents and catalogues differ."""
     if not problem.code.startswith("policy.") or here in environments:
         return problem
+    if all(f"`{name}`" in problem.message for name in environments):
+        return problem  # it says so itself
     where = ", ".join(f"`{name}`" for name in environments)
     return replace(problem, message=f"{problem.message} (in {where})")
 
@@ -222,7 +246,6 @@ def _policies(bundles: Iterable[Bundle]) -> PolicyReport:
     statements = every[0].policies.statements.values()  # the same files serve every environment
     environments = tuple(map(_permits, every))
     nowhere = set.intersection(*(set(each.idle) for each in environments))
-    notes = (note for bundle in every for note in bundle.notes if note.kind == "unproven")
     return PolicyReport(
         statements=len(statements),
         permits=sum(each.effect == "permit" for each in statements),
@@ -230,8 +253,18 @@ def _policies(bundles: Iterable[Bundle]) -> PolicyReport:
         approvals=sum(each.approval is not None for each in statements),
         idle=tuple(each for each in environments[0].idle if each in nowhere),
         environments=environments,
-        unproven=tuple(dict.fromkeys(notes)),
+        unproven=_notes(every, "unproven"),
+        roles=tuple(_roles(statements)),
     )
+
+
+def _roles(statements: Iterable[Statement]) -> Iterator[NamedRole]:
+    for each in statements:
+        from toolgate.load.cedar.tree import named_in  # noqa: PLC0415 - Cedar: only where there are policies
+
+        for entity in named_in(each.template).entities:
+            if str(entity.type) == ROLE:
+                yield NamedRole(entity.id, each.id, each.file, each.line)
 
 
 def _permits(bundle: Bundle) -> PermitsReport:

@@ -31,6 +31,16 @@ def anonymous_of(settings: model.Settings) -> Principal:
     return Principal(anonymous.id, anonymous.roles)
 
 
+def roles_of(settings: model.Settings) -> frozenset[str] | None:
+    """Every role that somebody can have; None where a token may say any."""
+    identity = settings.identity
+    claimed = [issuer.roles for issuer in identity.issuers if issuer.roles is not None]
+    if identity.development or any(roles.map is None for roles in claimed):
+        return None
+    mapped = {role for roles in claimed for several in (roles.map or {}).values() for role in several}
+    return frozenset(mapped.union(identity.anonymous.roles if identity.serves_anonymous else ()))
+
+
 def development_key(settings: model.Settings) -> Path:
     """The file of the development key: beside the ledger; with `memory:`, where a ledger would be by default."""
     scheme, _, place = settings.ledger.partition(":")

@@ -77,6 +77,9 @@ class Suite:
     types: Mapping[str, Problem] = field(
         default_factory=dict
     )  # resource types with fixtures: the problem of an unknown one
+    attributes: Mapping[tuple[str, str], tuple[str, int]] = field(
+        default_factory=dict
+    )  # of fixtures, by type: file, line
 
 
 def read_suite(places: Sequence[Path], root: Path | None = None) -> Suite:
@@ -98,7 +101,7 @@ def read_suite(places: Sequence[Path], root: Path | None = None) -> Suite:
         )
     if problems:
         raise BundleError(problems)
-    return Suite(tuple(found), reading.principals, reading.types)
+    return Suite(tuple(found), reading.principals, reading.types, reading.attributes)
 
 
 def _files(places: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
@@ -122,6 +125,7 @@ class _Reading:
     root: Path | None
     principals: dict[str, Principal] = field(default_factory=dict)
     types: dict[str, Problem] = field(default_factory=dict)
+    attributes: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     _folders: dict[Path, CaseFile | None] = field(default_factory=dict)
 
     def cases(self, path: Path) -> list[Case]:
@@ -151,8 +155,11 @@ class _Reading:
     def _remember(self, shared: Iterable[CaseFile]) -> None:
         for file in shared:
             self.principals |= {name: _principal(entry, name) for name, entry in file.fixtures.principals.items()}
-            for kind in file.fixtures.resources:
+            for kind, listed in file.fixtures.resources.items():
                 self.types.setdefault(kind, unknown_type(kind, file.shown, file.parsed.line(("resources", kind))))
+                for steps in ((kind, name, key) for name, attributes in listed.items() for key in attributes):
+                    place = file.shown, file.parsed.line(("resources", *steps))
+                    self.attributes.setdefault((kind, steps[-1]), place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def strangers(suite: Suite, served: Iterable[Served]) -> list[Problem]:
         kind for each in every for kind in each.types
     }
     problems = [problem for kind, problem in suite.types.items() if kind not in types]
+    problems += _attributes(suite, every)
     for case in suite.cases:
         run, written = case.written.entry.facts.run, case.written.entry.facts
         problems += _not_among(case, ("want", "statements"), case.want.get("statements") or (), statements, "statement")
@@ -58,6 +59,31 @@ def strangers(suite: Suite, served: Iterable[Served]) -> list[Problem]:
             if kind not in types
         ]
     return sorted(set(problems))
+
+
+def _attributes(suite: Suite, every: Sequence[Served]) -> Iterator[Problem]:
+    """Attributes no catalogue has: statements cannot read them, so a case would test what never is."""
+    shapes = [shape for each in every for by_type in each.bundle.shapes.values() for shape in by_type.items()]
+    known: dict[str, set[str]] = {}
+    for kind, fields in shapes:
+        known.setdefault(kind, set()).update(fields.members)
+    for kind in {kind for kind, fields in shapes if not fields.members}:
+        del known[kind]  # somewhere nothing is said of them
+    given = [(kind, name, *place) for (kind, name), place in suite.attributes.items()]
+    for case in suite.cases:
+        for kind, listed in case.written.entry.facts.resources.items():
+            for at, name in ((at, name) for at, attributes in listed.items() for name in attributes):
+                line = case.written.line("facts", "resources", kind, at, name)
+                given.append((kind, name, case.file, line))
+    for kind, name, file, line in given:
+        if kind in known and name not in known[kind]:
+            hint = (
+                did_you_mean(name, known[kind])
+                or f"; there are {', '.join(f'`{each}`' for each in sorted(known[kind]))}"
+            )
+            yield Problem(
+                file, line, "case.attribute", f"no catalogue says `{name}` of resources of the type `{kind}`{hint}"
+            )
 
 
 def _called(case: Case, keys: set[str], names: set[str]) -> Iterator[Problem]:

@@ -85,6 +85,7 @@ operations:
   removeMetric: {effect: destructive, resources: [{type: Metric, at: "$args.name"}]}
   flagMetric: {resources: [{type: Metric, at: "$args.name"}]}
 """
+IDS = {"Metric": frozenset({"cpu", "load"})}
 CATALOGUE = "- {id: cpu, tier: critical, weight: 3}\n- {id: load, tier: standard}\n"
 
 
@@ -121,7 +122,7 @@ def judged(bundle: Bundle) -> Callable[..., Judged]:
 
 def standing_of(bundle: Bundle) -> Standing:
     operations = tuple(bundle.catalog.operations.values())
-    return Standing(bundle.environment, bundle.environments, operations, bundle.catalog.elsewhere, bundle.shapes)
+    return Standing(bundle.environment, bundle.environments, operations, bundle.catalog.elsewhere, bundle.shapes, IDS)
 
 
 def told(problems: tuple[Problem, ...]) -> list[str]:

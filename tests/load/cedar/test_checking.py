@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from toolgate.load.cedar.words import a
 from toolgate.load.policies import Judged
 
 from .conftest import told
@@ -27,6 +28,66 @@ SOUND = [
 ]
 
 WRONG = [
+    (
+        'context.args.body.ratio > decimal("5.0")',
+        [
+            '2:26 policy.type: `context.args.body.ratio` is a decimal number; write `context.args.body.ratio.greaterThan(decimal("5.0"))`'
+        ],
+    ),
+    (
+        'decimal("1.0") <= context.args.body.ratio',
+        [
+            '2:44 policy.type: `context.args.body.ratio` is a decimal number; write `context.args.body.ratio.greaterThanOrEqual(decimal("1.0"))`'
+        ],
+    ),
+    (
+        'context.args.body.limit > decimal("5.0")',
+        [
+            "2:26 policy.type: `context.args.body.limit` is a whole number and is compared with a decimal number; write whole numbers without `decimal(…)`"
+        ],
+    ),
+    (
+        "context.now.hour > 17",
+        [
+            '2:20 policy.type: `context.now` is a point in time and has nothing below it; for the time of day (UTC) write `context.now.toTime() > duration("17h")`, for a day `context.now > datetime("2024-01-31")`'
+        ],
+    ),
+    (
+        "context.now.hour() > 17",
+        [
+            '2:20 policy.syntax: there is no method `hour`; for the time of day (UTC) write `context.now.toTime() > duration("17h")`, for a day `context.now > datetime("2024-01-31")`'
+        ],
+    ),
+    (
+        "context.now.toTime() > 17",
+        [
+            '2:16 policy.type: `context.now.toTime()` is a length of time; compare it with one, such as `duration("1h30m")`'
+        ],
+    ),
+    (
+        'context.now > "2024-01-31"',
+        ['2:16 policy.type: `context.now` is a point in time; compare it with one, such as `datetime("2024-01-31")`'],
+    ),
+    (
+        'context.environment.name == "prod"',
+        ["2:28 policy.type: `context.environment` is text and has nothing below it"],
+    ),
+    (
+        "context.args.body.tags.length > 3",
+        [
+            '2:31 policy.unknown: `context.args.body.tags` is a list; how many it holds is `context.derived.count["/body/tags"]`'
+        ],
+    ),
+    (
+        "context.args.body.tags[0] == 1",
+        [
+            '2:31 policy.syntax: a list has no `[0]`; ask what it holds with `.contains(…)`, or how much with `context.derived.count["/body/items"]`'
+        ],
+    ),
+    (
+        "context.args.body.live is true",
+        ["2:34 policy.syntax: after `is` stands a type's name, and `true` is none; compare values with `==`"],
+    ),
     (
         "context.args.boddy == 1",
         [
@@ -474,3 +535,18 @@ def test_what_could_not_be_evaluated_is_told(
 ) -> None:
     """Where, what is there instead, and words that work; no type name of Cedar's."""
     assert expected == told(judged(statement(condition)).problems)
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("Item", "an Item"),
+        ("`Order`", "an `Order`"),
+        ("Metric", "a Metric"),
+        ("User", "a User"),
+        ("Update", "an Update"),
+    ],
+)
+def test_a_name_has_its_article(noun: str, expected: str) -> None:
+    """Messages are read aloud."""
+    assert expected == a(noun)

@@ -23,6 +23,52 @@ SOUND_STATEMENTS = [
 
 WRONG_STATEMENTS = [
     (
+        'forbid (principal, action, resource == Metric::"cpuu");',
+        ["1:48 policy.unknown: no catalogue of any environment lists a Metric `cpuu`; did you mean `cpu`?"],
+    ),
+    (
+        'forbid (principal, action, resource is Metric in Metric::"cpuu");',
+        ["1:58 policy.unknown: no catalogue of any environment lists a Metric `cpuu`; did you mean `cpu`?"],
+    ),
+    (
+        'forbid (principal, action == Action::"metrics.removeMetric", resource) when { resource in [Metric::"cpu", Metric::"laod"] };',
+        ["1:115 policy.unknown: no catalogue of any environment lists a Metric `laod`; did you mean `load`?"],
+    ),
+    (
+        'forbid (principal, action == Action::"metrics.removeMetric", resource) when { Metric::"disk" == resource };',
+        ["1:87 policy.unknown: no catalogue of any environment lists a Metric `disk`; there are `cpu`, `load`"],
+    ),
+    (
+        'permit (principal, action, resource) when { principal == "alice" };',
+        ['1:58 policy.type: `principal` is compared with text; a name stands after its type: write `Agent::"alice"`'],
+    ),
+    (
+        'permit (principal, action, resource) when { principal in ["ops"] };',
+        ['1:59 policy.type: `principal` is compared with text; a name stands after its type: write `Role::"ops"`'],
+    ),
+    (
+        'forbid (principal, action, resource) when { action == "metrics.reset" };',
+        [
+            '1:55 policy.type: `action` is compared with text; a name stands after its type: write `Action::"metrics.reset"`'
+        ],
+    ),
+    (
+        'forbid (principal, action == Action::"metrics.removeMetric", resource) when { resource == "cpu" };',
+        ['1:91 policy.type: `resource` is compared with text; a name stands after its type: write `Metric::"cpu"`'],
+    ),
+    (
+        'permit (principal, action, resource) when { action like "metrics.*" };',
+        [
+            '1:52 policy.type: `like` is asked of text, and `action` is none; names are not patterns: name a group, as in `action in Action::"read"`, or several in a list'
+        ],
+    ),
+    (
+        "permit (principal, action, resource) when { principal has Role };",
+        [
+            '1:59 policy.type: `principal.Role`: a principal has no attributes; ask for its role (`principal in Role::"…"`) or its tag (`principal.hasTag("…")`)'
+        ],
+    ),
+    (
         'permit (principal == Role::"x", action, resource);',
         [
             '1:28 policy.unknown: nobody is a role; write `principal in Role::"x"`',
@@ -35,7 +81,7 @@ WRONG_STATEMENTS = [
         ],
     ),
     (
-        'permit (principal in Metric::"x", action, resource);',
+        'permit (principal in Metric::"cpu", action, resource);',
         [
             "1:22 policy.unknown: a principal is in a `Role`, never in a `Metric`",
         ],

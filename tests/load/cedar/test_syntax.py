@@ -15,6 +15,102 @@ from .conftest import told
 
 SYNTAX = [
     (
+        "permit (principal, action, resource)\npermit (principal, action, resource);",
+        ["1:37 policy.syntax: a `;` is missing after this `)`: the next statement starts on line 2"],
+    ),
+    (
+        "permit (principal, action, resource) when { true }\n// next\nforbid (principal, action, resource);",
+        ["1:51 policy.syntax: a `;` is missing after this `}`: the next statement starts on line 3"],
+    ),
+    (
+        'permit (principal == "alice", action, resource);',
+        ['1:22 policy.syntax: "alice" has no type; write what it is, such as `Agent::"alice"`'],
+    ),
+    (
+        'permit (principal in "ops", action, resource);',
+        ['1:22 policy.syntax: "ops" has no type; write what it is, such as `Role::"ops"`'],
+    ),
+    (
+        "permit (principal, action, resource) when { args.body.count == 1 };",
+        ["1:45 policy.syntax: write `context.args.body.count`"],
+    ),
+    (
+        "permit (principal, action, resource) when { body.count == 1 };",
+        ["1:45 policy.syntax: `body` is not known; arguments are `context.args`, and the body is `context.args.body`"],
+    ),
+    (
+        "permit (principal, action, resource) when { if context.args.a { true } };",
+        ["1:63 policy.syntax: unexpected `{`; `if` takes both ways: `if … then … else …`"],
+    ),
+    (
+        "permit (principal, action, resource) when { if context.args.a then true };",
+        ["1:73 policy.syntax: unexpected `}`; `if` takes both ways: `if … then … else …`"],
+    ),
+    (
+        "permit (principal has Role, action, resource);",
+        [
+            '1:19 policy.syntax: unexpected `has`; the scope takes only `==`, `in` and `is`; ask for anything else in a condition, `when { … }`; a role is asked for with `principal in Role::"…"`'
+        ],
+    ),
+    (
+        'permit (principal, action like "x", resource);',
+        [
+            '1:27 policy.syntax: unexpected `like`; the scope takes only `==`, `in` and `is`; ask for anything else in a condition, `when { … }`; names are not patterns: name a group, as in `action in Action::"read"`, or several in a list'
+        ],
+    ),
+    (
+        'permit (principal, action in [Action::"read" Action::"write"], resource);',
+        ["1:46 policy.syntax: unexpected `Action`; a comma is missing before `Action`"],
+    ),
+    (
+        "permit (principal, action, resource when { true };",
+        ["1:37 policy.syntax: unexpected `when`; the `(` before it is not closed: write `)`"],
+    ),
+    (
+        "# comment\npermit (principal, action, resource);",
+        ["1:1 policy.syntax: unexpected `#`; comments start with `//`"],
+    ),
+    (
+        "permit principal, action, resource;",
+        [
+            "1:8 policy.syntax: unexpected `principal`; the scope stands in parentheses: `permit (principal, action, resource)`"
+        ],
+    ),
+    (
+        'permit (principal, action, resource) when { context.a =~ "x" };',
+        ['1:55 policy.syntax: unexpected `=~`; for a part of a text write `… like "prefix*"`, where `*` is any text'],
+    ),
+    (
+        'permit (principal, action, resource) when { context.a matches "x" };',
+        ['1:55 policy.syntax: unexpected `matches`; write `… like "prefix*"`, where `*` is any text'],
+    ),
+    (
+        "permit (principal, action, resource) when { context.a ? true : false };",
+        ["1:55 policy.syntax: unexpected `?`; a choice is written `if … then … else …`"],
+    ),
+    (
+        "permit (principal, action, resource) when { context.a 5 };",
+        ["1:55 policy.syntax: unexpected `5`; an operator is missing before `5`"],
+    ),
+    (
+        '@reason("say "no"") permit (principal, action, resource);',
+        [
+            '1:15 policy.syntax: unexpected `no`; an annotation holds one text in double quotes; write `\\"` for a quote inside it'
+        ],
+    ),
+    (
+        '@id "x" permit (principal, action, resource);',
+        ['1:5 policy.syntax: unexpected `"x"`; the text stands in parentheses: `@id("x")`'],
+    ),
+    (
+        'permit (principal is Role::"x", action, resource);',
+        ['1:22 policy.syntax: after `is` stands a type alone; write `in Role::"x"`'],
+    ),
+    (
+        "permit (principal: Role, action, resource);",
+        ['1:18 policy.syntax: unexpected `:`; write `principal in Role::"…"`, or `resource is Type`'],
+    ),
+    (
         "permit(principal, action, resource) when { a && && b };",
         [
             "1:49 policy.syntax: unexpected `&&`; something is missing after `&&`",
@@ -71,7 +167,7 @@ SYNTAX = [
     (
         '@id("a") @id("b") permit(principal, action, resource);',
         [
-            "1:11 policy.syntax: `@id` stands twice; keep one",
+            "1:10 policy.syntax: `@id` stands twice; keep one",
         ],
     ),
     (
@@ -203,7 +299,7 @@ SYNTAX = [
     (
         "permit(principal,action,resource) when {1_000 == 1};",
         [
-            "1:42 policy.syntax: unexpected `_000`",
+            "1:42 policy.syntax: unexpected `_000`; a whole number is written in digits alone",
         ],
     ),
     (
@@ -437,7 +533,7 @@ SYNTAX = [
     (
         "permit(principal is Agent && true,action,resource);",
         [
-            "1:27 policy.syntax: unexpected `&&`",
+            "1:27 policy.syntax: unexpected `&&`; the scope takes only `==`, `in` and `is`; ask for anything else in a condition, `when { … }`",
         ],
     ),
     (
@@ -461,7 +557,7 @@ SYNTAX = [
     (
         'permit(principal,action,resource)\n@id("b") permit(principal,action,resource);',
         [
-            "2:1 policy.syntax: unexpected `@`; the statement before it does not end: write `;` after its `)`",
+            "1:34 policy.syntax: a `;` is missing after this `)`: the next statement starts on line 2",
         ],
     ),
     (

@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 
 from cedarpy import pst
 
+from toolgate.core.actions import quoted
 from toolgate.core.kinds import Fields, Kind, Many, Variants
 from toolgate.core.reads import Path
+from toolgate.load.cedar.tree import nodes
 from toolgate.load.cedar.words import kind_text, path_text
 
 PLAIN: Final[tuple[Kind, ...]] = ("text", "long", "flag", "decimal")  # kinds compare; most have no hash
@@ -20,7 +22,9 @@ _DECIMAL: Final = {
     "decimal_less_than": "lessThan", "decimal_less_eq": "lessThanOrEqual",
     "decimal_greater": "greaterThan", "decimal_greater_eq": "greaterThanOrEqual",
 }  # fmt: skip
+_SWAPPED: Final = {"less": "greater", "less_eq": "greater_eq", "greater": "less", "greater_eq": "less_eq"}
 _BY_ORDER: Final = dict(zip(_ORDER, _DECIMAL.values(), strict=True))
+_METHODS: Final = {"to_time": "toTime", "to_date": "toDate"}
 _COUNTED: Final = {"add": "+", "sub": "-", "mul": "*"}
 _OF_LISTS: Final = {"contains": "contains", "contains_all": "containsAll", "contains_any": "containsAny"}
 
@@ -86,17 +90,33 @@ class _Finder:
         self._descend(left, right)
         for operand, beside in ((left, right), (right, left)):
             found = self._is(operand)
-            text = _text(operand)
             if isinstance(found, Variants):
                 self._report_variants(operand, found)
             elif found == "decimal":
-                self._report(operand, f'is a decimal number; write `{text}.{_BY_ORDER[op]}(decimal("0.5"))`')
-            elif isinstance(found, str) and found in _TIMES and self._is(beside) == "long":
-                self._report(operand, f"is {found}; compare it with one, such as `{_TIMES[found]}`")
+                self._ordered_decimal(op, left, right)
+                return
+            elif _is_time(found) or _is_time(self._is(beside)):
+                self._ordered_times(operand, found, beside)
             elif found == "text" and isinstance(operand, pst.StringLit) and operand.value.lstrip("-").isdecimal():
                 self._report(operand, f"is text, and `{_ORDER[op]}` compares whole numbers; write it without quotes")
-            elif found is not None and found not in ("long", *_TIMES):
+            elif found is not None and found != "long":
                 self._report(operand, f"is {_said(found)}, and `{_ORDER[op]}` compares whole numbers")
+
+    def _ordered_decimal(self, op: str, left: pst.Expr, right: pst.Expr) -> None:
+        """One problem for both sides: what is written out is no more wrong than what it is compared with."""
+        swapped = _path(left) is None and _path(right) is not None
+        operand, beside = (right, left) if swapped else (left, right)
+        method = _BY_ORDER[_SWAPPED[op] if swapped else op]
+        if self._is(operand) == "decimal":
+            value = _text(beside) if self._is(beside) == "decimal" else 'decimal("0.5")'
+            self._report(operand, f"is a decimal number; write `{_text(operand)}.{method}({value})`")
+        else:
+            hint = "; write whole numbers without `decimal(…)`" if self._is(operand) == "long" else ""
+            self._report(operand, f"is {_said(self._is(operand))} and is compared with a decimal number{hint}")
+
+    def _ordered_times(self, operand: pst.Expr, found: Is | None, beside: pst.Expr) -> None:
+        if _is_time(found) and found != self._is(beside):
+            self._report(operand, f"is {_said(found)}; compare it with one, such as `{_TIMES[str(found)]}`")
 
     def _decimal(self, left: pst.Expr, right: pst.Expr, method: str) -> None:
         for each in (left, right):
@@ -162,7 +182,9 @@ class _Finder:
         self._report(expr, f"may be {kind_text(kind)}; ask first: `{text} has {first} && {text}.{first} == …`")
 
     def _report(self, expr: pst.Expr, message: str) -> None:
-        self.found.append(Misfit(_path(expr) or (), _text(expr), f"`{_text(expr)}` {message}"))
+        inside = (_path(each) for each in nodes(expr) if isinstance(each, pst.GetAttr))
+        path = next((each for each in inside if each is not None), ())
+        self.found.append(Misfit(path, _text(expr), f"`{_text(expr)}` {message}"))
 
     def _is(self, expr: pst.Expr | None) -> Is | None:
         path = _path(expr)
@@ -195,6 +217,10 @@ _RESULTS: Final[dict[str, Is]] = {
     "duration_since": "a length of time",
     **dict.fromkeys((*_ORDER, *_DECIMAL, *_OF_LISTS, "eq", "not_eq", "and", "or", "in", "has_tag", "is_empty"), "flag"),
 }  # fmt: skip
+
+
+def _is_time(found: Is | None) -> bool:
+    return isinstance(found, str) and found in _TIMES
 
 
 def _said(found: Is | None) -> str:
@@ -240,12 +266,15 @@ def _text(expr: pst.Expr) -> str:
         return path_text(path)
     match expr:
         case pst.StringLit(text):
-            return f'"{text}"'
-        case pst.LongLit(number):
-            return str(number)
-        case pst.BoolLit(value):
-            return str(value).lower()
+            told = quoted(text)
+        case pst.LongLit(value) | pst.BoolLit(value):
+            told = str(value).lower()
         case pst.BinaryOp("get_tag", _, pst.StringLit(tag)):
-            return f'principal.getTag("{tag}")'
+            told = f"principal.getTag({quoted(tag)})"
+        case pst.UnaryOp("decimal" | "datetime" | "duration" | "ip" as function, arg):
+            told = f"{function}({_text(arg)})"
+        case pst.UnaryOp("to_time" | "to_date" as method, arg):
+            told = f"{_text(arg)}.{_METHODS[method]}()"
         case _:
-            return "this"
+            told = "this"
+    return told

@@ -20,7 +20,7 @@ from toolgate.load.cedar.lexer import Source, Token
 from toolgate.load.cedar.syntax import problem
 from toolgate.load.cedar.tree import Named, nodes, resource_type
 from toolgate.load.cedar.vocabulary import Vocabulary
-from toolgate.load.cedar.words import either, there_are
+from toolgate.load.cedar.words import a, either, there_are
 from toolgate.load.models import did_you_mean
 
 _MEANT: Final[Mapping[str, str]] = {
@@ -72,6 +72,10 @@ class _Names:
                     asked = "in" if op == "in" else "is"
                     yield from self._compared(left, right, asked, template)
                     yield from self._compared(right, left, asked, template)
+                case pst.Like(pst.Var(what)) if what in _UNLIKE:
+                    yield self._problem(
+                        "like", f"`like` is asked of text, and `{what}` is none; {_UNLIKE[what]}", "policy.type"
+                    )
                 case pst.Is(pst.Var(what), kind):
                     yield from self._impossible(what, str(kind), "is", template)
                 case _:
@@ -90,10 +94,20 @@ class _Names:
                     yield from self._impossible(name, str(entity.type), asked, template)
                     if (name, asked) == ("action", "is"):
                         yield from self._no_group(entity)
+                case pst.Var(name), pst.StringLit(text) if name != "context":
+                    yield self._untyped(name, asked, text, template)
                 case _ if what == _ENVIRONMENT and isinstance(each, pst.StringLit):
                     yield from self._environment(each.value)
                 case _:
                     pass
+
+    def _untyped(self, what: str, asked: str, text: str, template: pst.Template) -> Problem:
+        """A text where a name stands: Cedar takes an action for unlike any text, and never says so."""
+        types = sorted(self._known.types_about(template.action) - {TOOL})
+        kinds = {"action": ACTION, "principal": ROLE if asked == "in" else PRINCIPAL}
+        kind = kinds.get(what, types[0] if len(types) == 1 else TOOL)
+        told = f"`{what}` is compared with text; a name stands after its type: write `{uid(kind, text)}`"
+        return self._problem(text, told, "policy.type")
 
     def _impossible(self, what: str, kind: str, asked: str, template: pst.Template) -> Iterator[Problem]:
         """A condition that no call can meet: a principal that is a tool, a resource of a type nothing is about."""
@@ -102,7 +116,7 @@ class _Names:
         if what == "resource":
             possible = known.types_about(template.action)
         if kind not in possible and (kind in known.types or kind in {PRINCIPAL, ROLE, ACTION}):
-            told = f"this never holds: {_NEVER.get(what, 'no operation of this statement is about')} a `{kind}`"
+            told = f"this never holds: {_NEVER.get(what, 'no operation of this statement is about')} {a(f'`{kind}`')}"
             told += '; write `principal in Role::"…"`' if (what, kind) == ("principal", ROLE) else ""
             yield self._problem(kind, told, "policy.never")
 
@@ -117,8 +131,18 @@ class _Names:
         elif str(kind) == TOOL and name not in self._known.tools:
             hint = did_you_mean(name, self._known.tools) or there_are(self._known.tools)
             yield self._problem(name, f"there is no tool `{shortened(name)}`{hint}")
+        elif str(kind) in self._known.listed:
+            yield from self._resource_named(str(kind), name)
         else:
             yield from self._type(kind)
+
+    def _resource_named(self, kind: str, name: str) -> Iterator[Problem]:
+        """SECURITY: a forbid that names what does not exist protects nothing."""
+        listed = self._known.listed[kind]
+        if name not in listed:
+            where = " of any environment" if len(self._known.environments) > 1 else ""
+            meant = did_you_mean(name, listed) or (there_are(sorted(listed)) if listed else "; it is empty")
+            yield self._problem(name, f"no catalogue{where} lists {a(kind)} `{shortened(name)}`{meant}")
 
     def _action(self, name: str) -> Iterator[Problem]:
         if not self._known.is_known(name):
@@ -170,14 +194,20 @@ class _Names:
             case pst.ScopeEq(pst.EntityUid(type=kind, id=name)) if str(kind) == ROLE:
                 yield self._problem(name, f"nobody is a role; write `principal in {uid(ROLE, name)}`")
             case pst.ScopeEq(pst.EntityUid(type=kind)) | pst.ScopeIs(kind):
-                yield from self._never_who(kind, {PRINCIPAL}, f"a principal is an `{PRINCIPAL}`, never a `{kind}`")
+                yield from self._never_who(
+                    kind, {PRINCIPAL}, f"a principal is an `{PRINCIPAL}`, never {a(f'`{kind}`')}"
+                )
             case pst.ScopeIn(pst.EntityUid(type=kind)):
                 yield from self._never_who(
-                    kind, {ROLE, PRINCIPAL}, f"a principal is in a `{ROLE}`, never in a `{kind}`"
+                    kind, {ROLE, PRINCIPAL}, f"a principal is in a `{ROLE}`, never in {a(f'`{kind}`')}"
                 )
             case pst.ScopeIsIn(kind, pst.EntityUid(type=of)):
-                yield from self._never_who(kind, {PRINCIPAL}, f"a principal is an `{PRINCIPAL}`, never a `{kind}`")
-                yield from self._never_who(of, {ROLE, PRINCIPAL}, f"a principal is in a `{ROLE}`, never in a `{of}`")
+                yield from self._never_who(
+                    kind, {PRINCIPAL}, f"a principal is an `{PRINCIPAL}`, never {a(f'`{kind}`')}"
+                )
+                yield from self._never_who(
+                    of, {ROLE, PRINCIPAL}, f"a principal is in a `{ROLE}`, never in {a(f'`{of}`')}"
+                )
             case _:
                 pass
 
@@ -195,7 +225,7 @@ class _Names:
             yield self._problem(kind, f"a resource is a `{TOOL}` or of a catalogued type, never `{kind}`")
         elif kind in self._known.types and kind not in self._known.types_about(template.action):
             message = (
-                f"this can never match: no operation its action holds is about a `{kind}` in any environment; "
+                f"this can never match: no operation its action holds is about {a(f'`{kind}`')} in any environment; "
                 f"map the arguments to it (`resources: [{{type: {kind}, at: …}}]` in tool.yaml), or drop it here"
             )
             yield self._problem(kind, message, "policy.never")
@@ -215,6 +245,11 @@ _CAN_BE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("principal", "in"): frozenset({PRINCIPAL, ROLE}),
     ("action", "is"): frozenset({ACTION}),
     ("action", "in"): frozenset({ACTION}),
+}
+_UNLIKE: Final = {
+    "principal": 'ask for a role, `principal in Role::"…"`, or a tag, `principal.getTag("…") like "…"`',
+    "action": 'names are not patterns: name a group, as in `action in Action::"read"`, or several in a list',
+    "resource": 'ask for the argument that names it, as in `context.args.name like "…"`, or for an attribute',
 }
 _NEVER: Final = {"principal": "a principal is never", "action": "an action is never"}
 _ENVIRONMENT: Final = pst.GetAttr(pst.Var("context"), "environment")

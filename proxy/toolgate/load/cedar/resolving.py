@@ -18,6 +18,7 @@ from toolgate.load.cedar.words import is_name, kind_text, path_text, there_are
 from toolgate.load.models import did_you_mean
 
 ARGS: Final = ("context", "args")
+_LENGTHS: Final = frozenset({"length", "size", "count", "len"})
 _ROOTS: Final = frozenset({"principal", "action", "resource", "context"})
 
 
@@ -58,6 +59,9 @@ def missing_text(path: Path, led: Led, operation: str) -> str:
         case Variants(by):
             first = next(iter(by))
             return f"`{parent}` may be {kind_text(led.kind)}; ask first: `{parent} has {first} && {parent}.{first} …`"
+        case Many() if step in _LENGTHS:
+            count = "".join(pointer("", each) for each in path[: led.steps])
+            return f'`{parent}` is a list; how many it holds is `context.derived.count["{count}"]`'
         case Many():
             items = pointer("".join(pointer("", each) for each in path[: led.steps]), "*")
             every = f'context.derived.every["{pointer(items, step)}"]'

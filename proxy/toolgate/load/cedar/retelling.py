@@ -19,12 +19,13 @@ from toolgate.core.reads import Path, place_of
 from toolgate.core.suggest import shortened
 from toolgate.load.cedar.checking import Alike, Fault, Parsed
 from toolgate.load.cedar.comparing import PLAIN, Misfit, misfits
+from toolgate.load.cedar.complaints import TIME_OF_DAY
 from toolgate.load.cedar.resolving import ARGS, Led, follow, guard_text, missing_text, places, pointer_text
 from toolgate.load.cedar.schema import CONTEXT, RUN
 from toolgate.load.cedar.syntax import problem
 from toolgate.load.cedar.tree import resource_type
 from toolgate.load.cedar.vocabulary import Known, Vocabulary, scope_names
-from toolgate.load.cedar.words import cedars_text, path_text, there_are
+from toolgate.load.cedar.words import a, cedars_text, path_text, there_are
 from toolgate.load.models import did_you_mean
 
 _UNKNOWN: Final = "policy.unknown"
@@ -37,6 +38,11 @@ _POINTERS: Final[Mapping[Path, Callable[[Kind, str], object]]] = {
     ("context", "nulls"): lambda kind, text: kind_at(kind, place_of(text).tokens),
     ("context", "derived", "count"): kind_of_count,
     ("context", "derived", "every"): kind_of_every,
+}
+_PLAIN_CONTEXT: Final[Mapping[Path, str]] = {
+    ("context", "now"): f"a point in time and has nothing below it; {TIME_OF_DAY}",
+    ("context", "environment"): "text and has nothing below it",
+    ("context", "on_behalf_of"): "text and has nothing below it",
 }
 _LATER: Final[Mapping[Path, str]] = {
     ("context", "plan"): "plans",
@@ -94,6 +100,9 @@ class _Telling:
     def unknown_context(self) -> None:
         """Members of the context that do not exist; with `has`, Cedar takes them for always absent."""
         for path in sorted(self._paths):
+            plain, step = path[:2], path[2:3]
+            if step and plain in _PLAIN_CONTEXT:
+                self._say(path[:3], f"`{path_text(plain)}` is {_PLAIN_CONTEXT[plain]}", _TYPE)
             for size, names in ((2, CONTEXT), (3, RUN)):
                 start = path[:size]
                 is_open = size == 3 and path[:2] != ("context", "run")  # noqa: PLR2004 (context.run.NAME)
@@ -317,11 +326,11 @@ def _whose(types: list[str], about: set[str]) -> str:
         return ""
     if types[0] in about:
         return f"; write `resource is {types[0]}` in the scope"
-    return f"; map its arguments to a `{types[0]}` (`resources:` in tool.yaml)"
+    return f"; map its arguments to {a(f'`{types[0]}`')} (`resources:` in tool.yaml)"
 
 
 def _either(types: list[str]) -> str:
-    return " or ".join(f"a {kind}" for kind in types)
+    return " or ".join(map(a, types))
 
 
 def _is_plain(kind: Kind) -> bool:

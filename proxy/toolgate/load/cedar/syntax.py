@@ -12,8 +12,9 @@ from typing import Final
 from cedarpy import policies_to_pst, pst
 
 from toolgate.core.bundle import BundleError, Problem
+from toolgate.load.cedar.complaints import semantic_slip
 from toolgate.load.cedar.lexer import MAX_BRACKETS, Source, Token, too_deep
-from toolgate.load.cedar.slips import grammar_slip, lexical_slip, semantic_slip
+from toolgate.load.cedar.slips import grammar_slip, lexical_slip
 
 _UNEXPECTED: Final = ("unexpected token", "unexpected end of input")
 _TEMPLATE: Final = (

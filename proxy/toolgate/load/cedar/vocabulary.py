@@ -58,6 +58,7 @@ class Vocabulary:
     elsewhere: Mapping[str, tuple[Operation, ...]]  # by key: those of other environments
     attributes: Mapping[str, Fields]  # by resource type, as this environment's catalogues have them
     tools: tuple[str, ...]
+    listed: Mapping[str, frozenset[str]]  # by resource type: every id there can be, where files alone say so
 
     @cached_property
     def allowed(self) -> tuple[Known, ...]:
@@ -164,5 +165,11 @@ def vocabulary(standing: Standing) -> Vocabulary:
     known = {operation.key: Known(operation, describers) for operation in standing.here}
     tools = {each.operation.tool for each in known.values()} | {key.partition(".")[0] for key in others}
     return Vocabulary(
-        standing.environment, standing.environments, known, others, merged(standing.shapes), tuple(sorted(tools))
+        standing.environment,
+        standing.environments,
+        known,
+        others,
+        merged(standing.shapes),
+        tuple(sorted(tools)),
+        standing.listed,
     )

@@ -14,6 +14,7 @@ from toolgate.core.reads import Path
 from toolgate.core.suggest import shortened
 
 _LISTED: Final = 8
+_VOWEL: Final = re.compile(r"`?(?:[aeio]|u(?![^aeiou][aeiou]))", re.IGNORECASE)  # an Item, an Update, a User
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CEDARS_WORDS: Final = frozenset({"if", "then", "else", "in", "is", "like", "has", "true", "false"})
 _SCALARS: Final[Mapping[Scalar, str]] = {
@@ -70,7 +71,12 @@ def cedars_text(name: str) -> str:
         return "an object"
     if name.startswith("__cedar"):
         return "an entity" if "AnyEntity" in name else "an object"
-    return _CEDARS.get(name, f"a `{name}`")
+    return _CEDARS.get(name, a(f"`{name}`"))
+
+
+def a(noun: str) -> str:
+    """Put the article before a name: `an Item`."""
+    return f"{'an' if _VOWEL.match(noun) else 'a'} {noun}"
 
 
 def either(texts: Iterable[str]) -> str:
