@@ -18,6 +18,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_WITHIN_S = 60.0
+_MEMORY = ("VmRSS", "RssAnon")
 # What the product has loaded once it could serve; read off the product so that the comparison cannot go stale.
 _LISTING = """
 import sys, toolgate.app, toolgate.cli.serve, toolgate.core.slate
@@ -43,11 +44,15 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def rss_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return float(line.split()[1]) / 1024
-    raise ProcessLookupError(pid)
+def memory_mb(pid: int) -> tuple[float, float]:
+    """Resident memory, and what of it the process asked for itself: the rest are pages of the libraries' files."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = {
+        name: float(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if name in _MEMORY
+    }
+    if len(found) < len(_MEMORY):
+        raise ProcessLookupError(pid)
+    return found["VmRSS"] / 1024, found["RssAnon"] / 1024
 
 
 def free_port() -> int:

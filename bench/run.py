@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import everything, workload
 from bench.everything import Issuer
-from bench.processes import Running, free_port, free_ports, imports_only, module, opened, rss_mb, toolgate
+from bench.processes import Running, free_port, free_ports, imports_only, memory_mb, module, opened, toolgate
 from bench.report import Measured, Report, Started
 from bench.workload import Case
 
@@ -106,7 +106,7 @@ def _gate(folder: Path, kind: Kind, size: int, upstream: int) -> contextlib.Abst
 
 
 def _weighed(name: str, process: Running) -> Started:
-    return Started(name, process.ready_s, rss_mb(process.pid))
+    return Started(name, process.ready_s, *memory_mb(process.pid))
 
 
 def _name(side: Side) -> str:

@@ -70,3 +70,12 @@ def test_what_stands_is_for_that_caller_there():
     ruled.rule(question(LIST))
     assert ruled.standing(Principal(DIGEST.id), LIST, "prod") is None
     assert ruled.standing(DIGEST, LIST, "dev") is None
+
+
+def test_what_stands_is_kept_however_many_operations_there_are():
+    """Asked for in turn, again and again: a memory smaller than the catalog would have forgotten each when it comes."""
+    many = [operation(f"metrics.list{number}") for number in range(12_000)]
+    ruled = policies(PERMIT, many, {})
+    for each in many:
+        ruled.rule(question(each))
+    assert all(ruled.standing(DIGEST, each, "prod") == ("reads",) for each in many)

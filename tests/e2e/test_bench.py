@@ -29,7 +29,7 @@ def test_a_ratio_is_taken_within_each_round() -> None:
 def test_missed_targets_are_named() -> None:
     """Too dear, not flat, too heavy: each is one sentence with the figure."""
     measured = [*_measured("GET", 0, 100), *_measured("GET", 10, 120), *_measured("GET", 10_000, 140)]
-    started = [Started("imports only", 0.4, 60), Started("10 operations", 0.7, 90)]
+    started = [Started("imports only", 0.4, 60, 40), Started("10 operations", 0.7, 90, 55)]
     assert Report(measured, started, 1).missed() == [
         "GET at 10,000 operations costs 1.40 of the pass-through, more than 1.3",
         "GET costs 1.17 times as much at 10,000 operations as at 10",

@@ -97,7 +97,7 @@ def asked_of(decided: Mapping[str, Any]) -> Asked:
 def run_of(told: Mapping[str, Any] | None) -> RunFacts:
     if told is None:
         return RunFacts()
-    return RunFacts(**{**told, "completed": frozenset(told["completed"])})
+    return RunFacts(**{**told, "completed": frozenset(told.get("completed", ()))})
 
 
 def situation_of(decided: Mapping[str, Any], bundle: Bundle) -> Situation:
@@ -204,18 +204,20 @@ def test_each_kind_of_fact_that_decides_is_kept(live: Bundle, condition: str, wh
 def test_twins_decide_to_themselves_again(tmp_path: Path, name: str) -> None:
     """One request that means several operations: the facts that either read are on the one line."""
     policies = """
-    @id("draft") permit (principal, action == Action::"desk.draftFile", resource) when { principal.hasTag("team") };
+    @id("draft") permit (principal, action == Action::"desk.draftFile", resource)
+    when { principal.hasTag("team") && context.run.refusals == 1 && context.run.by_operation["desk.draftFile"] == 1 };
     @id("seal") permit (principal, action == Action::"desk.sealFile", resource)
-    when { context.run.calls < 3 && principal.hasTag("level") && context.now > datetime("2023-01-01") };
+    when { context.run.calls < 3 && context.run.by_operation["desk.sealFile"] == 2 && principal.hasTag("level") && context.now > datetime("2023-01-01") };
     """
     bundle = desk_bundle(tmp_path, policies)
+    done = {"desk.draftFile": 1, "desk.sealFile": 2}
     for calls, claims in (
         (0, {"team": "a", "level": "b"}),
         (5, {"team": "a", "level": "b"}),
         (0, {"team": "a"}),
         (0, {}),
     ):
-        outside = Outside(bundle, ledger=FakeLedger(run=RunFacts(calls=calls)))
+        outside = Outside(bundle, ledger=FakeLedger(run=RunFacts(calls=calls, refusals=1, by_operation=done)))
         call = outside.gateway.new_call(Principal("ann", (), claims), Named(f"desk.{name}", {"id": "x"}))
         decided = written(outside, call)
         told = again(decided, bundle)

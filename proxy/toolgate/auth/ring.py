@@ -56,7 +56,8 @@ class Ring:
 
     def current(self) -> Keys | None:
         """The keys, unless they are too old to be trusted or have never been read."""
-        return self._keys if self._keys is not None and self.age_s <= self.issuer.max_stale_s else None
+        is_fresh = self._world.monotonic_s() - self._read_at_s <= self.issuer.max_stale_s
+        return self._keys if is_fresh else None
 
     @property
     def has_been_read(self) -> bool:

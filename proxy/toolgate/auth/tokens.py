@@ -86,7 +86,8 @@ class Tokens:
 
     def _present_s(self) -> float:
         # SECURITY: a clock that is set back revives no token that was over (SAFETY INV9).
-        self._latest_s = max(self._latest_s, self._now_s())
+        now_s = self._now_s()
+        self._latest_s = max(self._latest_s, now_s)
         return self._latest_s
 
     def _without_token(self) -> Principal:

@@ -5,13 +5,13 @@ RULE: a call about several resources is allowed only if each one is; nothing her
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Operation
 from toolgate.core.codes import CODES
-from toolgate.core.environment import resources_of, spoken, written_way
+from toolgate.core.environment import spoken, written_way
 from toolgate.core.model import (
     OWN,
     Facts,
@@ -21,7 +21,6 @@ from toolgate.core.model import (
     Recovery,
     Refusal,
     Resource,
-    RunFacts,
     Shadow,
     Situation,
     ValidCall,
@@ -37,7 +36,7 @@ _CODES: Final = {
 }
 
 
-def authorized(valid: ValidCall, facts: Facts, bundle: Bundle) -> Permit | Refusal:
+def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bundle: Bundle) -> Permit | Refusal:
     """What the statements say of a call that everything before them let pass."""
     if valid.call.principal is OWN:  # SECURITY: compared by identity, so no caller can be it
         return Permit(valid) if valid.operation.key in bundle.own_reads else _refused(valid, NOT_ALLOWED, None, bundle)
@@ -45,7 +44,7 @@ def authorized(valid: ValidCall, facts: Facts, bundle: Bundle) -> Permit | Refus
         standing = bundle.policies.standing(valid.call.principal, valid.operation, bundle.environment)
         if standing is not None:
             return Permit(valid, (), standing)
-    questions = questions_of(valid, facts, bundle)
+    questions = questions_of(valid, resources, facts, bundle)
     rulings = list(map(bundle.policies.rule, questions))
     read, shadow = _read(questions, facts, bundle), _shadow(rulings)
     at = _against(rulings)
@@ -55,12 +54,12 @@ def authorized(valid: ValidCall, facts: Facts, bundle: Bundle) -> Permit | Refus
     return Permit(valid, (), _together(rulings), shadow, read)
 
 
-def questions_of(valid: ValidCall, facts: Facts, bundle: Bundle) -> list[Question]:
+def questions_of(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bundle: Bundle) -> list[Question]:
     """One question for each resource the call is about."""
     call = valid.call
     return [
         Question(call.principal, valid.operation, resource, bundle.environment, valid.arguments, facts.run, call.at_ms)
-        for resource in resources_of(valid, facts, bundle)
+        for resource in resources
     ]
 
 
@@ -151,27 +150,16 @@ def _read(questions: Sequence[Question], facts: Facts, bundle: Bundle) -> Mappin
     if needed is NOTHING_NEEDED:
         return None
     found: dict[str, Json] = {}
-    if needed.run:
-        found["run"] = _run_json(facts.run)
+    if needed.run is not None:
+        found["run"] = needed.run(facts.run)
     if needed.tags and principal.claims:
-        found["claims"] = {name: principal.claims[name] for name in sorted(needed.tags) if name in principal.claims}
+        found["claims"] = {name: principal.claims[name] for name in needed.tags if name in principal.claims}
     if needed.attributes and facts.situation.catalogues:
         live = _live_types(questions[0].operation, facts.situation)  # those of files are in the bundle's revision
         told = [each.resource for each in questions if each.resource.type in live]
         if told:
             found["resources"] = [{"type": each.type, "id": each.id, "attributes": each.attributes} for each in told]
     return found or None
-
-
-def _run_json(run: RunFacts) -> dict[str, Json]:
-    return {
-        "id": run.id,
-        "calls": run.calls,
-        "refusals": run.refusals,
-        "age_s": run.age_s,
-        "completed": sorted(run.completed),
-        "by_operation": dict(run.by_operation.items()),  # of a view, a third cheaper than as a mapping
-    }
 
 
 def _live_types(operation: Operation, situation: Situation) -> set[str]:

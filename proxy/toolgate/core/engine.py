@@ -12,7 +12,7 @@ from toolgate.core.authorization import authorized
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Absent, Found, Operation
 from toolgate.core.codes import CODES
-from toolgate.core.environment import disallowed, missing_resource, not_ready, omitted_resource, unknown, written_way
+from toolgate.core.environment import disallowed, not_ready, omitted_resource, resources_of, unknown, written_way
 from toolgate.core.model import (
     OWN,
     RUN_KEY,
@@ -65,11 +65,10 @@ def decide(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
 
 
 def _decided(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
-    return (
-        missing_resource(valid, facts, bundle)
-        or omitted_resource(valid, facts, bundle)
-        or authorized(valid, facts, bundle)
-    )
+    resources = resources_of(valid, facts, bundle)
+    if isinstance(resources, Refusal):
+        return resources
+    return omitted_resource(valid, facts, bundle) or authorized(valid, resources, facts, bundle)
 
 
 def _audited(decision: Decision, valid: ValidCall) -> Decision:

@@ -1,6 +1,6 @@
 """What the agent may believe about the world here: which operations, which resources (DESIGN §8).
 
-RULE: each function answers one line of `check` or `decide`: a Refusal, or None when there is nothing against the call.
+RULE: each function answers one line of `check` or `decide`: a Refusal, or what the next line may go by.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ _READY_AGAIN_S: Final = (
     5.0  # when to ask again: what is missing is looked for every second, and read again with a pause
 )
 MOST_RESOURCES: Final = 256  # of one call
-_NO_ATTRIBUTES: Final[Mapping[str, Json]] = MappingProxyType({})
 _UNLISTED: Final[Mapping[str, Mapping[str, Json]]] = MappingProxyType({})
 
 
@@ -90,20 +89,34 @@ def not_ready(operation: Operation, situation: Situation) -> Refusal | None:
     )
 
 
-def missing_resource(valid: ValidCall, facts: Facts, bundle: Bundle) -> Refusal | None:
-    """The first resource the arguments name that the catalogue of this environment does not hold."""
+def resources_of(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Resource, ...] | Refusal:
+    """What a call is about: the resources its arguments name, each once, with their attributes; else the tool itself.
+
+    Refused with the first that the catalogue of this environment does not hold.
+    """
     operation = valid.operation
+    if not operation.resources:
+        return _itself(operation.tool)
+    found: dict[tuple[str, str], Resource] = {}
     for resource in operation.resources:
-        ids = resource.at.ids(valid.arguments)
+        kind, ids = resource.type, resource.at.ids(valid.arguments)
         if len(ids) > MOST_RESOURCES:
             return _too_many(operation, resource, len(ids))
         if resource.catalogue is None:
+            found |= {(kind, name): Resource(kind, name) for name in ids}
             continue
-        catalogue = catalogue_of(resource.catalogue, resource.type, facts, bundle)
+        catalogue = catalogue_of(resource.catalogue, kind, facts, bundle)
         for name in ids:
-            if name not in catalogue:
+            attributes = catalogue.attributes.get(name)
+            if attributes is None:
                 return _not_found(operation, resource, name, catalogue, bundle)
-    return None
+            found[kind, name] = Resource(kind, name, attributes)
+    return tuple(found.values()) or _itself(operation.tool)
+
+
+@lru_cache(maxsize=256)
+def _itself(tool: str) -> tuple[Resource, ...]:
+    return (Resource("Tool", tool),)
 
 
 def omitted_resource(valid: ValidCall, facts: Facts, bundle: Bundle) -> Refusal | None:
@@ -114,26 +127,6 @@ def omitted_resource(valid: ValidCall, facts: Facts, bundle: Bundle) -> Refusal 
         if omitted:
             return _omitted(valid.operation, cover, omitted, bundle)
     return None
-
-
-def resources_of(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Resource, ...]:
-    """What a call is about: the resources its arguments name, each once, with their attributes; else the tool itself."""
-    operation = valid.operation
-    if not operation.resources:
-        return _itself(operation.tool)
-    found: dict[tuple[str, str], Resource] = {}
-    for resource in operation.resources:
-        listed = _UNLISTED
-        if resource.catalogue is not None:
-            listed = catalogue_of(resource.catalogue, resource.type, facts, bundle).attributes
-        for name in resource.at.ids(valid.arguments):
-            found[resource.type, name] = Resource(resource.type, name, listed.get(name, _NO_ATTRIBUTES))
-    return tuple(found.values()) or _itself(operation.tool)
-
-
-@lru_cache(maxsize=256)
-def _itself(tool: str) -> tuple[Resource, ...]:
-    return (Resource("Tool", tool),)
 
 
 def catalogue_of(tool: str, kind: str, facts: Facts, bundle: Bundle) -> ResourceCatalogue:

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 from toolgate.core.authorization import questions_of
 from toolgate.core.bundle import Bundle
 from toolgate.core.engine import check, decide
+from toolgate.core.environment import resources_of
 from toolgate.core.model import Call, Decision, Facts, Permit, Refusal, ValidCall
 from toolgate.core.policy import Applied, NearMiss, Question
 
@@ -49,7 +50,7 @@ def explain(call: Call, facts: Facts, bundle: Bundle) -> Explanation:
     else:
         stages[-1] = replace(stages[-1], reason=_would(decision), statements=decision.statements)
     if isinstance(checked, ValidCall) and stages[-1].result != "not reached":
-        stages[-1] = _looked_into(stages[-1], decision, questions_of(_meant(checked, decision), facts, bundle), bundle)
+        stages[-1] = _looked_into(stages[-1], decision, _questions(_meant(checked, decision), facts, bundle), bundle)
     return Explanation(decision, tuple(stages))
 
 
@@ -57,6 +58,12 @@ def _meant(valid: ValidCall, decision: Decision) -> ValidCall:
     """The call that is refused, of those one request means."""
     refused = decision.operation if isinstance(decision, Refusal) else None
     return next((other for other in valid.also if other.operation is refused), valid)
+
+
+def _questions(valid: ValidCall, facts: Facts, bundle: Bundle) -> list[Question]:
+    """What the statements were asked; nothing where audit lets a call pass that names what is not there."""
+    resources = resources_of(valid, facts, bundle)
+    return [] if isinstance(resources, Refusal) else questions_of(valid, resources, facts, bundle)
 
 
 def _would(permit: Permit) -> str:

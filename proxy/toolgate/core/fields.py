@@ -239,14 +239,19 @@ def _read_lonely(shape: Shape, text: str) -> Json:
 
 
 def _write_pairs(parameter: Parameter, value: Json, pairs: list[tuple[str, str]]) -> None:
+    if parameter.style == "json" or isinstance(value, (list, dict)):
+        _write_composite(parameter, value, pairs)
+    elif type(value) is int:
+        pairs.append((_quoted_name(parameter.name), str(value)))
+    else:
+        text = value if type(value) is str else write_scalar(value, parameter.shape)
+        quoted = quote_reserved(text) if parameter.reserved else quote_query(text)
+        pairs.append((_quoted_name(parameter.name), quoted))
+
+
+def _write_composite(parameter: Parameter, value: Json, pairs: list[tuple[str, str]]) -> None:
     name, shape = _quoted_name(parameter.name), parameter.shape
-    if type(value) is int and parameter.style != "json":
-        pairs.append((name, str(value)))
-        return
     quote = quote_reserved if parameter.reserved else quote_query
-    if parameter.style != "json" and not isinstance(value, (list, dict)):
-        pairs.append((name, quote(write_scalar(value, shape))))
-        return
     match parameter.style, value:
         case "json", _:
             pairs.append((name, quote_query(strictjson.write(value).decode())))
@@ -278,10 +283,13 @@ def split_query(raw: str) -> list[tuple[str, str]]:
     pieces = raw.split("&")
     if len(pieces) > MOST_PAIRS:
         raise Malformed(f"there are more than {MOST_PAIRS} fields")
-    split = [piece.partition("=") for piece in pieces if piece]
-    if "%" not in raw and "+" not in raw and raw.isascii():
-        return [(name, text) for name, _, text in split]
-    return [(unquote_form(name), unquote_form(text)) for name, _, text in split]
+    is_plain = "%" not in raw and "+" not in raw and raw.isascii()
+    pairs = []
+    for piece in pieces:
+        if piece:
+            name, _, text = piece.partition("=")
+            pairs.append((name, text) if is_plain else (unquote_form(name), unquote_form(text)))
+    return pairs
 
 
 def join_query(pairs: Iterable[tuple[str, str]]) -> str:

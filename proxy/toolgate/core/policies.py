@@ -34,7 +34,7 @@ class Policies:
         given = tuple(statements)
         self.statements: Mapping[str, Statement] = {each.id: each for each in given}
         self._operations = tuple(operations)
-        self._slate = _slate_of(given, shapes) if given else None
+        self._slate = _slate_of(given, shapes, len(self._operations)) if given else None
         self.reads_run: bool = self._slate is not None and self._slate.reads_run
 
     def rule(self, question: Question) -> Ruling:
@@ -81,7 +81,7 @@ class Policies:
         return tuple(each for each in self._slate.index.statements.values() if each.id not in covering)
 
 
-def _slate_of(statements: tuple[Statement, ...], shapes: Shapes) -> Slate:
+def _slate_of(statements: tuple[Statement, ...], shapes: Shapes, operations: int) -> Slate:
     from toolgate.core.slate import Slate  # noqa: PLC0415 (the import of Cedar: see the RULE)
 
-    return Slate(statements, shapes)
+    return Slate(statements, shapes, operations)

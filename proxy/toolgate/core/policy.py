@@ -5,7 +5,7 @@ RULE: allowed = Cedar says Allow ∧ no errors ∧ at least one reason ∧ every
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -68,8 +68,8 @@ NOT_ALLOWED: Final = Ruling("not_allowed")
 class Needed(NamedTuple):
     """What the statements of an operation read that no journal line holds anyway."""
 
-    run: bool = False
-    tags: frozenset[str] = frozenset()
+    run: Callable[[RunFacts], Json] | None = None  # tells what is read of it
+    tags: tuple[str, ...] = ()
     attributes: bool = False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
 import orjson
@@ -17,7 +18,7 @@ from toolgate.core.actions import ACTION, PRINCIPAL, ROLE, TOOL, groups
 from toolgate.core.catalog import Operation
 from toolgate.core.conversion import Tell, Untold, teller, wanted
 from toolgate.core.kinds import Fields, Kind
-from toolgate.core.model import Json, Resource
+from toolgate.core.model import Json, Resource, RunFacts
 from toolgate.core.policy import Question
 from toolgate.core.reads import Reads
 
@@ -179,7 +180,8 @@ def _members(reads: Reads, kind: Callable[[], Kind]) -> Iterator[Member]:
     if reads.touches("derived"):
         yield "derived", _derived(reads.under("derived"), kind())
     if reads.touches("run"):
-        yield "run", _run(reads.under("run"))
+        tell_run = run_teller(reads.under("run"))
+        yield "run", lambda question: tell_run(question.run)
     if reads.touches("now"):
         yield "now", lambda question: _datetime(question.now_ms)
     if reads.touches("on_behalf_of"):
@@ -211,22 +213,35 @@ def _there(derives: Iterable[tuple[str, derived.Derive]], arguments: Json) -> di
     return {text: each for text, each in told if each is not None}
 
 
-def _run(reads: Reads) -> Callable[[Question], Json]:
-    numbers = tuple(name for name in ("calls", "refusals", "age_s") if reads.touches(name))
-    completed = reads.under("completed")
-    asked = None if () in completed.values else tuple(sorted(completed.named()))
-    operations = tuple(sorted(reads.named("by_operation")))
+def run_teller(reads: Reads) -> Callable[[RunFacts], Json]:
+    """Compile what is told of a run, given what is read of it."""
+    told: dict[str, Callable[[RunFacts], Json]] = {
+        name: attrgetter(name) for name in ("calls", "refusals", "age_s") if reads.touches(name)
+    }
+    if reads.touches("completed"):
+        told["completed"] = _completed(reads.under("completed"))
+    if reads.touches("by_operation"):
+        told["by_operation"] = _counts(tuple(sorted(reads.named("by_operation"))))
+    members = tuple(told.items())
 
-    def tell(question: Question) -> Json:
-        run = question.run
-        told: dict[str, Json] = {}
-        for name in numbers:
-            told[name] = getattr(run, name)
-        told["completed"] = sorted(run.completed if asked is None else run.completed.intersection(asked))
-        told["by_operation"] = {key: run.by_operation.get(key, 0) for key in operations}
-        return told
+    def tell(run: RunFacts) -> Json:
+        found = {}
+        for name, member in members:
+            found[name] = member(run)
+        return found
 
     return tell
+
+
+def _completed(reads: Reads) -> Callable[[RunFacts], Json]:
+    if () in reads.values:
+        return lambda run: sorted(run.completed)
+    asked = tuple(sorted(reads.named()))
+    return lambda run: [key for key in asked if key in run.completed]
+
+
+def _counts(operations: tuple[str, ...]) -> Callable[[RunFacts], Json]:
+    return lambda run: {key: run.by_operation.get(key, 0) for key in operations}
 
 
 def _datetime(at_ms: int) -> Json:

@@ -14,14 +14,17 @@ from toolgate.core.explaining import applied, near_misses
 from toolgate.core.kinds import Describer, Fields, Kind
 from toolgate.core.model import Principal
 from toolgate.core.policy import NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
+from toolgate.core.projection import run_teller
 from toolgate.core.prospects import Prospects
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
 from toolgate.core.rulings import Memory, Rulings, View
 from toolgate.core.slices import Index, Library
 
-_MOST_OPERATIONS: Final = 8192  # whose rulings are kept compiled: a few kB each
-_MOST_STANDING: Final = 8192  # each holds a principal
+_LEAST_STANDING: Final = 8192  # of operations and principals together; each holds a principal
+_STANDING_EACH: Final = (
+    8  # principals for each operation, where there are many: to forget in turn would be to forget all
+)
 _NO_SHAPES: Final[Mapping[str, Fields]] = {}
 
 
@@ -55,21 +58,25 @@ class Slate:
         "prospects",
     )
 
-    def __init__(self, statements: Iterable[Statement], shapes: Mapping[str, Mapping[str, Fields]]) -> None:
+    def __init__(
+        self, statements: Iterable[Statement], shapes: Mapping[str, Mapping[str, Fields]], operations: int
+    ) -> None:
         self.index = Index(statements)
         self.prospects = Prospects(self.index)
         self._shapes = shapes
         self._library = Library(self.index.statements)
         self._memory = Memory()
         self._describers: dict[int, Describer] = {}
-        self._bearings: Recent[Operation, Bearing] = Recent(_MOST_OPERATIONS)
-        self._alike: Recent[tuple[str, ...], Bearing] = Recent(_MOST_OPERATIONS)
-        self._needed: Recent[Operation, Needed] = Recent(_MOST_OPERATIONS)
-        self._standing: Recent[tuple[int, Operation, str], Standing] = Recent(_MOST_STANDING)
+        self._bearings: dict[Operation, Bearing] = {}  # the bundle's operations bound these: a few kB each
+        self._alike: dict[tuple[str, ...], Bearing] = {}
+        self._needed: dict[Operation, Needed] = {}
+        self._standing: Recent[tuple[int, Operation, str], Standing] = Recent(
+            max(_LEAST_STANDING, _STANDING_EACH * operations)
+        )
 
     def rule(self, question: Question) -> Ruling:
         operation = question.operation
-        bearing = self._bearings.get(operation) or self._bearings.keep(operation, self._bearing(operation))
+        bearing = self._bearings.get(operation) or self._bearing(operation)
         ruling = bearing.enforced.rule(question)
         if bearing.audited is None:
             if ruling.kind == "allowed" and bearing.enforced.is_same_for_all and self._stands(question):
@@ -102,12 +109,14 @@ class Slate:
         return self._library.reads(self.index.statements).touches("context", "run")
 
     def needed(self, operation: Operation) -> Needed:
-        return self._needed.get(operation) or self._needed.keep(operation, self._needed_of(operation))
+        return self._needed.get(operation) or self._needed_of(operation)
 
     def _needed_of(self, operation: Operation) -> Needed:
         read = self.reads(operation)
-        needed = Needed(run=read.touches("context", "run"), tags=read.tags, attributes=read.touches("resource"))
-        return NOTHING_NEEDED if needed == NOTHING_NEEDED else needed
+        run = run_teller(read.under("context", "run")) if read.touches("context", "run") else None
+        needed = Needed(run, tuple(sorted(read.tags)), read.touches("resource"))
+        self._needed[operation] = NOTHING_NEEDED if needed == NOTHING_NEEDED else needed
+        return self._needed[operation]
 
     def near_misses(self, question: Question) -> tuple[NearMiss, ...]:
         return near_misses(self.index.of(question.operation), question, self._view(question.operation))
@@ -119,9 +128,13 @@ class Slate:
         """Operations that the same statements bear on are ruled on as one, unless they read what differs between them."""
         statements = self.index.of(operation)
         ids = tuple(each.id for each in statements)
-        if not _tells_apart(self._library.reads(ids)):
-            return self._alike.get(ids) or self._alike.keep(ids, self._compiled(statements, operation))
-        return self._compiled(statements, operation)
+        if _tells_apart(self._library.reads(ids)):
+            bearing = self._compiled(statements, operation)
+        else:
+            bearing = self._alike.get(ids) or self._compiled(statements, operation)
+            self._alike[ids] = bearing
+        self._bearings[operation] = bearing
+        return bearing
 
     def _compiled(self, statements: tuple[Statement, ...], operation: Operation) -> Bearing:
         view = self._view(operation)

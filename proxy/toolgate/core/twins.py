@@ -6,6 +6,7 @@ RULE: it is sent only if each of them may be called, and the journal is told wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from toolgate.core.model import Decision, Json, Permit, Refusal, Shadow
 
@@ -39,12 +40,14 @@ def _statements(those: Sequence[Decision | Shadow]) -> tuple[str, ...]:
 
 
 def _read(decisions: Sequence[Decision]) -> Mapping[str, Json] | None:
-    found: dict[str, Json] = {}
-    for name, told in ((name, told) for each in decisions for name, told in (each.read or {}).items()):
-        known = found.get(name)
-        if isinstance(told, list):
-            known = known or []
-            found[name] = [*known, *(each for each in told if each not in known)]
-        else:
-            found[name] = {**(known or {}), **told}
-    return found or None
+    told = [each.read for each in decisions if each.read]
+    return reduce(_both, told) if told else None
+
+
+def _both(one: Json, other: Json) -> Json:
+    """What two decisions read of the same facts: members and elements of either."""
+    if isinstance(one, dict):
+        return {**one, **{name: _both(one[name], told) if name in one else told for name, told in other.items()}}
+    if isinstance(one, list):
+        return [*one, *(each for each in other if each not in one)]
+    return other

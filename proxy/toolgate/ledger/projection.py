@@ -33,10 +33,15 @@ class Run:
     refusals: int = 0
     completed: frozenset[str] = frozenset()
     permits: dict[str, int] = field(default_factory=dict)  # by operation: none but the catalog's, which bound it
+    _told: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._told = MappingProxyType(self.permits)
 
     def facts(self, at_ms: int) -> RunFacts:
-        age_s = max(at_ms - self.started_ms, 0) // 1000
-        return RunFacts(self.id, self.calls, self.refusals, age_s, self.completed, MappingProxyType(self.permits))
+        age_ms = at_ms - self.started_ms
+        age_s = age_ms // 1000 if age_ms > 0 else 0
+        return RunFacts(self.id, self.calls, self.refusals, age_s, self.completed, self._told)
 
     def count(self, decided: Body, by: int) -> None:
         """Add a decision, or take it back."""
