@@ -85,10 +85,7 @@ class Gateway:
 
     def _facts(self, call: Call, bundle: Bundle) -> Facts:
         keys = engine.needs(call, bundle)
-        if not keys:
-            return self._known
-        facts = self._world.ledger.facts(keys, call.at_ms)
-        return Facts(facts.balances, facts.run, self._known.situation)
+        return self._world.ledger.facts(keys, call.at_ms, self._known.situation) if keys else self._known
 
     async def _refuse(self, call: Call, refusal: Refusal, bundle: Bundle, checked: ValidCall | Refusal) -> Refused:
         place = Place(*self._world.ledger.next_in_run(call.principal.id, call.at_ms))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
-from toolgate.core.model import Charge, Event, Facts, Permit, Reply, Sent
+from toolgate.core.model import NOTHING_KNOWN, Charge, Event, Facts, Permit, Reply, Sent, Situation
 
 
 class LedgerError(Exception):
@@ -33,8 +33,8 @@ class UpstreamError(Exception):
 class Ledger(Protocol):
     """The journal and the balances it justifies. One writer; the order of `record` and `append` is the order of the journal."""
 
-    def facts(self, keys: Iterable[str], at_ms: int) -> Facts:
-        """Answer from the process's own projection: no I/O, no waiting.
+    def facts(self, keys: Iterable[str], at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
+        """Answer from the process's own projection, beside the situation: no I/O, no waiting.
 
         `run:<principal id>` (RUN_KEY) asks for what has come of the run that a call of that principal at `at_ms` would
         be in: nothing yet, where it would begin a new one. What is answered is live: read it before waiting for anything.

@@ -529,3 +529,21 @@ def _naming(own: Statement, at: int) -> Statement:
     action = pst.ActionEq(pst.EntityUid(pst.EntityType("Action"), f"t.op{at}"))
     named = pst.Template(f"s{at}", template.effect, template.principal, action, template.resource, template.clauses, {})
     return Statement(f"s{at}", "permit", own.file, at, own.text, named)
+
+
+def test_attributes_that_come_and_go_are_never_taken_for_others():
+    """What is told of attributes is remembered by which they are, and so are they: a catalogue that was read anew has others."""
+    query = operation("metrics.query", "read", {"name": {"type": "string"}}, Metric="$args.name")
+    shapes = {"metrics": {"Metric": Fields({"tier": Field("text", required=True)})}}
+    ruled = policies('permit (principal, action, resource) when { resource.tier == "gold" };', (query,), shapes)
+    tiers = [
+        "gold",
+        "iron",
+        "gold",
+        "iron",
+        7,
+        "gold",
+    ] * 50  # each freed at once, so that its place is taken by the next
+    rulings = [ruled.rule(question(query, resource=Resource("Metric", "cpu", {"tier": tier}))).kind for tier in tiers]
+    kinds = {"gold": "allowed", "iron": "not_allowed", 7: "error"}
+    assert [kinds[tier] for tier in tiers] == rulings

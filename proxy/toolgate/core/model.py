@@ -255,12 +255,15 @@ class Situation(NamedTuple):
     unready: Mapping[str, str] = MappingProxyType({})  # tool → one sentence why its calls must wait
 
 
+NOTHING_KNOWN: Final = Situation()
+
+
 class Facts(NamedTuple):
     """State a decision was told. Each issue adds the facts its line of `decide` reads."""
 
     balances: Mapping[str, int] = MappingProxyType({})
     run: RunFacts = RunFacts()
-    situation: Situation = Situation()
+    situation: Situation = NOTHING_KNOWN
 
 
 class Event(NamedTuple):

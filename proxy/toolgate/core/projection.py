@@ -21,6 +21,7 @@ from toolgate.core.kinds import Fields, Kind
 from toolgate.core.model import Json, Resource, RunFacts
 from toolgate.core.policy import Question
 from toolgate.core.reads import Reads
+from toolgate.core.recent import Recent
 
 MOST_CONTEXT: Final = 32 << 10  # bytes: Cedar reads about 300 kB of context in 0.1 s, and nothing else runs meanwhile
 MOST_ID: Final = 4096  # characters of a resource's id
@@ -43,17 +44,27 @@ class Told(NamedTuple):
     context: bytes
 
 
+# What is told of attributes, by who tells and by identity: kept with those very attributes, so that their id stays theirs.
+Attributes: TypeAlias = Recent[tuple["Projection", str, int], tuple[Mapping[str, Json], bytes]]
+
+
 class Projection:
     """How a question about one operation is told to statements that read no more than `reads`."""
 
     __slots__ = (
-        "_context", "_fixed", "_names_principal", "_names_resource", "_of_resource", "_shapes", "_tags", "_tellers",
-        "action", "tells_time",
+        "_attributes", "_context", "_fixed", "_names_principal", "_names_resource", "_of_resource", "_shapes", "_tags",
+        "_tellers", "action", "tells_time",
     )  # fmt: skip
 
     def __init__(
-        self, reads: Reads, operation: Operation, kind: Callable[[], Kind], shapes: Mapping[str, Fields]
+        self,
+        reads: Reads,
+        operation: Operation,
+        kind: Callable[[], Kind],
+        shapes: Mapping[str, Fields],
+        attributes: Attributes,
     ) -> None:
+        self._attributes = attributes
         self._shapes = shapes
         self._names_principal = "principal" in reads.identities
         self._names_resource = "resource" in reads.identities
@@ -82,7 +93,7 @@ class Projection:
                 tuple([_claim(principal.claims, tag) for tag in self._tags]) if self._tags else (),
                 resource.type,
                 _named(resource) if self._names_resource else ANYONE,
-                b"" if self._of_resource is None else self._attributes(resource, self._of_resource),
+                b"" if self._of_resource is None else self._told_attributes(resource, self._of_resource),
                 self._told_context(question),
             )
         except (TypeError, OverflowError, RecursionError):  # text that is no Unicode, a time beyond the calendar
@@ -113,10 +124,18 @@ class Projection:
         # The statements of a slice match by their place in it: what the action is called matters only to a condition.
         return {"type": ACTION, "id": ANYONE if self.action is None else self.action.key}
 
-    def _attributes(self, resource: Resource, read: Reads) -> bytes:
+    def _told_attributes(self, resource: Resource, read: Reads) -> bytes:
+        given = resource.attributes
+        key = self, resource.type, id(given)
+        known = self._attributes.get(key)
+        if known is None:
+            known = self._attributes.keep(key, (given, self._written_attributes(resource, read)))
+        return known[1]
+
+    def _written_attributes(self, resource: Resource, read: Reads) -> bytes:
         tell = self._tellers.get(resource.type) or self._teller(resource.type, read)
         try:
-            return _bounded(orjson.dumps(tell(resource.attributes)))
+            return compact(_bounded(orjson.dumps(tell(resource.attributes))))
         except Untold as untold:
             raise untold.of("resource") from None
 
@@ -154,6 +173,11 @@ def _named(resource: Resource) -> str:
     if len(resource.id) > MOST_ID:
         raise Untold(f"has an id longer than the {MOST_ID} characters statements can be told").of("resource")
     return resource.id
+
+
+def compact(encoded: bytes) -> bytes:
+    """Copy what was encoded: an encoder's own bytes lie in a kilobyte each, and few others fit in what they leave of it."""
+    return bytes(memoryview(encoded))
 
 
 def _bounded(written: bytes) -> bytes:
@@ -241,7 +265,13 @@ def _completed(reads: Reads) -> Callable[[RunFacts], Json]:
 
 
 def _counts(operations: tuple[str, ...]) -> Callable[[RunFacts], Json]:
-    return lambda run: {key: run.by_operation.get(key, 0) for key in operations}
+    def tell(run: RunFacts) -> Json:
+        told, counts = {}, run.by_operation
+        for key in operations:
+            told[key] = counts.get(key, 0)
+        return told
+
+    return tell
 
 
 def _datetime(at_ms: int) -> Json:

@@ -96,7 +96,9 @@ class Sheet:
     def _told_by(self, operation: Operation) -> Projection:
         if self._projection is None:
             # No condition here reads arguments or attributes, so no kind is ever asked for.
-            self._projection = Projection(all_of(self._reads), self._operation or operation, lambda: "opaque", {})
+            self._projection = Projection(
+                all_of(self._reads), self._operation or operation, lambda: "opaque", {}, Recent(1)
+            )
         return self._projection
 
     def _sets(self) -> list[PolicySet]:

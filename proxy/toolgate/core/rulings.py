@@ -14,13 +14,15 @@ from toolgate.core.catalog import Operation
 from toolgate.core.conversion import Untold
 from toolgate.core.kinds import Fields, Kind
 from toolgate.core.policy import NOT_ALLOWED, Question, Ruling, Statement
-from toolgate.core.projection import Projection, Told
+from toolgate.core.projection import Attributes, Projection, Told, compact
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
 from toolgate.core.slices import Ids, Library
 
 _MOST_REMEMBERED: Final = 8 << 20  # bytes of rulings
 _A_RULING: Final = 1000  # bytes, about, beside what was told
+_MOST_ATTRIBUTES: Final = 2 << 20  # bytes of what is told of resources
+_A_RESOURCE: Final = 500  # bytes, about, beside what was told
 _MOST_ALONE: Final = 512
 _MOST_BLAMED: Final = 8  # statements that one ruling names for the same fault
 
@@ -28,11 +30,12 @@ _MOST_BLAMED: Final = 8  # statements that one ruling names for the same fault
 class Memory:
     """What the operations of a bundle remember together."""
 
-    __slots__ = ("alone", "rulings")
+    __slots__ = ("alone", "attributes", "rulings")
 
     def __init__(self) -> None:
         self.rulings: Recent[tuple[Rulings, Told], Ruling] = Recent(_MOST_REMEMBERED, lambda key, _: _weight(key[1]))
         self.alone: Recent[tuple[Rulings, str], Projection] = Recent(_MOST_ALONE)  # of single statements
+        self.attributes: Attributes = Recent(_MOST_ATTRIBUTES, lambda _, kept: _A_RESOURCE + len(kept[1]))
 
 
 class View(NamedTuple):
@@ -41,9 +44,10 @@ class View(NamedTuple):
     operation: Operation
     describe: Callable[[Operation], Kind]
     shapes: Mapping[str, Fields]
+    attributes: Attributes
 
     def projection(self, reads: Reads) -> Projection:
-        return Projection(reads, self.operation, self.kind, self.shapes)
+        return Projection(reads, self.operation, self.kind, self.shapes, self.attributes)
 
     def kind(self) -> Kind:
         return self.describe(self.operation)
@@ -141,8 +145,8 @@ class Rulings:
 
 
 def _compact(told: Told) -> Told:
-    """Copy what was encoded: an encoder's own bytes lie in a kilobyte each, and few others fit in what they leave of it."""
-    return told._replace(attributes=bytes(memoryview(told.attributes)), context=bytes(memoryview(told.context)))
+    """What is remembered of the attributes is compact already."""
+    return told._replace(context=compact(told.context))
 
 
 def _weight(told: Told) -> int:

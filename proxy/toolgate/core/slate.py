@@ -145,7 +145,7 @@ class Slate:
         return Bearing(Rulings(enforced, view, self._library, self._memory), everything)
 
     def _view(self, operation: Operation) -> View:
-        return View(operation, self._kind, dict(self._shapes_of(operation)))
+        return View(operation, self._kind, dict(self._shapes_of(operation)), self._memory.attributes)
 
     def _shapes_of(self, operation: Operation) -> Iterator[tuple[str, Fields]]:
         for each in operation.resources:

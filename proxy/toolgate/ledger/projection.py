@@ -13,10 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 from toolgate.core.journal import Body
-from toolgate.core.model import RUN_KEY, Charge, Facts, Json, RunFacts
+from toolgate.core.model import RUN_KEY, Charge, Facts, Json, RunFacts, Situation
 
 _SWEEP_AT: Final = 4096
-_NO_FACTS: Final = Facts()
 _NO_RUN: Final = RunFacts()
 _FAILED_STATUS: Final = 400
 
@@ -84,16 +83,14 @@ class Projection:
         self._taken = dict(taken)
         self._keep(dict(runs))
 
-    def facts(self, keys: Iterable[str], at_ms: int) -> Facts:
-        if not keys:
-            return _NO_FACTS
+    def facts(self, keys: Iterable[str], at_ms: int, situation: Situation) -> Facts:
         run, balances, taken = _NO_RUN, {}, self._taken
         for key in keys:
             if key.startswith(RUN_KEY):
                 run = self._run_facts(key[len(RUN_KEY) :], at_ms)
             else:
                 balances[key] = taken.get(key, 0)
-        return Facts(balances, run)
+        return Facts(balances, run, situation)
 
     def _run_facts(self, principal: str, at_ms: int) -> RunFacts:
         run = self._runs.get(principal)

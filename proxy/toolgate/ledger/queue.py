@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from toolgate.core.journal import Body, encode
-from toolgate.core.model import Charge, Event, Facts
+from toolgate.core.model import NOTHING_KNOWN, Charge, Event, Facts, Situation
 from toolgate.ledger.projection import Projection
 from toolgate.ledger.writer import ENDED, Entry, Writer
 from toolgate.ports import Journal, LedgerError
@@ -68,8 +68,8 @@ class QueuedLedger:
         """Events written since the start."""
         return self._writer.written if self._writer else 0
 
-    def facts(self, keys: Iterable[str], at_ms: int) -> Facts:
-        return self._projection.facts(keys, at_ms)
+    def facts(self, keys: Iterable[str], at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
+        return self._projection.facts(keys, at_ms, situation)
 
     async def record(self, event: Event, charges: Sequence[Charge]) -> Facts | None:
         loop = self._loop or self._bind()

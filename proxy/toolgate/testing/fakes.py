@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toolgate.core.mask import Masked
-from toolgate.core.model import Charge, Event, Facts, Json, Permit, Reply, RunFacts
+from toolgate.core.model import NOTHING_KNOWN, Charge, Event, Facts, Json, Permit, Reply, RunFacts, Situation
 
 
 @dataclass
@@ -33,8 +33,8 @@ class FakeLedger:
     broken: Exception | None = None
     run: RunFacts = field(default_factory=RunFacts)
 
-    def facts(self, _keys: Iterable[str], _at_ms: int) -> Facts:
-        return Facts(run=self.run)
+    def facts(self, _keys: Iterable[str], _at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
+        return Facts(run=self.run, situation=situation)
 
     async def record(self, event: Event, _charges: Sequence[Charge]) -> Facts | None:
         await self.append(event)
