@@ -136,7 +136,7 @@ class Streaming:
             raise
         except UpstreamError as error:
             self._ended = True
-            await _close(self._body)
+            await close_stream(self._body)
             await self._exchange.fail(error.code, error.detail, error.sent, self._size)
             raise
         self._size += len(chunk)
@@ -146,7 +146,7 @@ class Streaming:
         if self._ended:
             return
         self._ended = True
-        await _close(self._body)
+        await close_stream(self._body)
         await self._exchange.fail("upstream.broken", "the agent left before the answer ended", "yes", self._size)
 
 
@@ -167,7 +167,7 @@ class _Resumed:
         return await anext(self._rest)
 
     async def aclose(self) -> None:
-        await _close(self._rest)
+        await close_stream(self._rest)
 
 
 def failed(code: str, detail: str, sent: Sent, valid: ValidCall | None = None) -> Failed:
@@ -195,13 +195,13 @@ async def _judged(reply: Reply, valid: ValidCall) -> tuple[Reply, tuple[Violatio
     media_type = headers.get("content-type", "")
     if "content-encoding" in headers or not operation.responses.declared_json(reply.status, media_type):
         return reply, ()
-    body = await _held(reply.body, operation.limits.max_response)
+    body = await held(reply.body, operation.limits.max_response)
     if not isinstance(body, bytes):
         return reply._replace(body=body), ()
     return reply._replace(body=body), operation.responses.violations(reply.status, media_type, body)
 
 
-async def _held(body: bytes | AsyncIterator[bytes], most: int) -> bytes | AsyncIterator[bytes]:
+async def held(body: bytes | AsyncIterator[bytes], most: int) -> bytes | AsyncIterator[bytes]:
     """The whole body where it is at most `most` bytes, else the same stream, begun again from its first byte."""
     if isinstance(body, bytes):
         return body
@@ -214,12 +214,12 @@ async def _held(body: bytes | AsyncIterator[bytes], most: int) -> bytes | AsyncI
             if size > most:
                 return _Resumed(b"".join(chunks), body)
     except BaseException:  # also a cancelled call must not leave the exchange open
-        await _close(body)
+        await close_stream(body)
         raise
     return b"".join(chunks)
 
 
-async def _close(body: AsyncIterator[bytes]) -> None:
+async def close_stream(body: AsyncIterator[bytes]) -> None:
     """End a stream early, which ends its connection."""
     close = getattr(body, "aclose", None)
     if close is not None:

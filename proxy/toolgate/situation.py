@@ -30,6 +30,7 @@ from toolgate.core.model import (
     ResourceCatalogue,
     Situation,
 )
+from toolgate.exchange import close_stream, held
 from toolgate.gateway import Gateway
 from toolgate.ports import LedgerError, Meter, UpstreamError
 from toolgate.tasks import Tasks
@@ -338,18 +339,8 @@ async def _answered(outcome: Outcome, most: int) -> Answer | str:
 
 async def _whole(body: bytes | AsyncIterator[bytes], most: int) -> bytes | None:
     """The body, or None when it is larger than `most`; whatever happens, the stream is closed."""
-    if isinstance(body, bytes):
-        return body if len(body) <= most else None
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in body:
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                return None
-    finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
-    return b"".join(chunks)
+    whole = await held(body, most)
+    if isinstance(whole, bytes):
+        return whole if len(whole) <= most else None
+    await close_stream(whole)
+    return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from tests.wire.door import FakeLog
 
 from toolgate.auth.issuer import FromFile, Issuer
 from toolgate.auth.ring import Pace, Ring
@@ -116,22 +117,6 @@ def token(head: dict[str, Any] | None = None, /, **changes: Any) -> str:
 
 def jwks(*keys: dict[str, Any]) -> bytes:
     return json.dumps({"keys": list(keys) or [jwk(ed_key(), "ed")]}).encode()
-
-
-@dataclass
-class FakeLog:
-    """A log in a list."""
-
-    lines: list[tuple[str, dict[str, object]]] = field(default_factory=list)
-
-    def info(self, event: str, **data: object) -> None:
-        self.lines.append((event, data))
-
-    def warning(self, event: str, **data: object) -> None:
-        self.lines.append((event, data))
-
-    def named(self, event: str) -> list[dict[str, object]]:
-        return [data for name, data in self.lines if name == event]
 
 
 @dataclass

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.auth.idp import Clocks, FakeLog, corp, jwks, surroundings, token
+from tests.auth.idp import Clocks, corp, jwks, surroundings, token
+from tests.wire.door import FakeLog
 
 from toolgate.auth import Authenticator, AuthError, Callers
 from toolgate.auth.issuer import FromSecret, Identity

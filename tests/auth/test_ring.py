@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests.auth.idp import ISSUER, QUICK, Clocks, FakeLog, corp, ed_key, jwk, jwks, surroundings
-from tests.wire.door import until
+from tests.auth.idp import ISSUER, QUICK, Clocks, corp, ed_key, jwk, jwks, surroundings
+from tests.wire.door import FakeLog, until
 
 from toolgate.auth.issuer import FromFile, FromSecret, FromUrl, Source
 from toolgate.auth.ring import Pace, Ring

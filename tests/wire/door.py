@@ -66,6 +66,9 @@ class FakeLog:
     def error(self, event: str, **data: object) -> None:
         self.lines.append((event, data))
 
+    def named(self, event: str) -> list[dict[str, object]]:
+        return [data for name, data in self.lines if name == event]
+
 
 @dataclass
 class FakeCounts:

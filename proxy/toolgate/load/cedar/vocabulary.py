@@ -112,23 +112,12 @@ class Vocabulary:
             found.update((known.key, known) for known in self.groups.get(name, ()))
         return tuple(found.values())
 
-    def is_reached_elsewhere(self, scope: pst.ActionConstraint) -> bool:
-        """Whether an action scope holds an operation that only other environments have."""
-        names = scope_names(scope)
-        return bool(self.elsewhere) if names is None else not names.isdisjoint(self._names_elsewhere)
-
     def types_about(self, scope: pst.ActionConstraint) -> frozenset[str]:
         """Return the types of what the operations of an action scope may be about, in any environment."""
         names = scope_names(scope)
         if names is None:
             return self.types
         return frozenset(kind for name in names for kind in self._types_by_name.get(name, ()))
-
-    @cached_property
-    def _names_elsewhere(self) -> frozenset[str]:
-        return frozenset(
-            name for several in self.elsewhere.values() for each in several for name in (each.key, *groups(each))
-        )
 
     @cached_property
     def _types_by_name(self) -> Mapping[str, set[str]]:
