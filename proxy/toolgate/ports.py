@@ -5,15 +5,37 @@ Adapters (`ledger/`, `upstream/`) implement these; the gateway knows nothing els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
-from toolgate.core.model import NOTHING_KNOWN, Charge, Event, Facts, Permit, Reply, Sent, Situation
+from toolgate.core.model import (
+    NOTHING_KNOWN,
+    Call,
+    Charge,
+    Event,
+    Facts,
+    Freeze,
+    Guard,
+    Permit,
+    Reply,
+    Sent,
+    Settlement,
+    Short,
+    Situation,
+)
 
 
 class LedgerError(Exception):
     """The journal or the state store cannot be written or read. The gateway refuses: `gateway.unavailable`."""
+
+
+class RunEndedError(LedgerError):
+    """The run of a call, or one above it, was stopped while the call was decided: known to whoever shares the ledger."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the run was stopped while the call was decided: {why}")
+        self.why = why
 
 
 class UpstreamError(Exception):
@@ -31,33 +53,57 @@ class UpstreamError(Exception):
 
 
 class Ledger(Protocol):
-    """The journal and the balances it justifies. One writer; the order of `record` and `append` is the order of the journal."""
+    """The journal and the balances it justifies. One writer; the order of `record` and `append` is the order of the journal.
+
+    What it knows of runs and freezes it reads out of the events it is given (`core/runs.py`): whoever writes
+    `RunStarted`, `RunStopped`, `RunFinished` or `KillSwitch` has thereby done it, for the very next call.
+    """
 
     def facts(self, keys: Iterable[str], at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
         """Answer from the process's own projection, beside the situation: no I/O, no waiting.
 
-        `run:<principal id>` (RUN_KEY) asks for what has come of the run that a call of that principal at `at_ms` would
-        be in: nothing yet, where it would begin a new one. What is answered is live: read it before waiting for anything.
+        What is answered is live: read it before waiting for anything.
         """
         ...
 
-    async def record(self, event: Event, charges: Sequence[Charge]) -> Facts | None:
-        """Write the event and take its charges in one act; return when both are committed.
+    def next_in_run(self, call: Call) -> tuple[str, int]:
+        """The run of a call and the number of the call in it; begins the run in the journal where it is new.
 
-        Returns None when done, or fresh facts when a charge's guard failed (then nothing was written or taken).
-        Raises LedgerError when it cannot be written, or when the queue stays full beyond the write deadline.
+        A call without a run is in its principal's implicit one (a new one after `idle_s` without calls).
         """
         ...
 
-    async def append(self, event: Event) -> None:
+    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
+        """Write the event and take all its guards in one act; return when both are committed.
+
+        Returns the first guard that did not hold, and then nothing was written or taken.
+        Raises LedgerError when it cannot be written, or when the queue stays full beyond the write deadline; nothing
+        is taken then either.
+        """
+        ...
+
+    async def append(self, event: Event, guards: Sequence[Charge] = ()) -> None:
         """Queue an event nobody waits for; waits only while the queue is full.
 
+        Its charges (denied attempts) are counted up to what is given: there is nobody left to refuse.
         Raises LedgerError when the journal is known to be broken.
         """
         ...
 
-    def next_in_run(self, principal: str, at_ms: int) -> tuple[str, int]:
-        """The principal's implicit run (a new one after `idle_s` without calls) and the number of its next call."""
+    async def finish(self, event: Event, settlement: Settlement) -> None:
+        """Queue the `Finished` of a permitted call with what it gives back and takes more of, in one act.
+
+        Places are given back at once, whatever becomes of the journal. The overrun of each `extra` is what was
+        not left for it; it is written with the event, as `overrun`. Raises LedgerError like `append`.
+        """
+        ...
+
+    def balances(self) -> Mapping[str, int]:
+        """What is taken of every key that anything is taken of; for operators."""
+        ...
+
+    def freezes(self) -> Mapping[str, Freeze]:
+        """What is frozen now, by `kind:name`."""
         ...
 
     def ready(self) -> str | None:
@@ -111,6 +157,18 @@ class Meter(Protocol):
 
     def ended(self, operation: str | None, outcome: str, seconds: float, upstream_seconds: float = 0.0) -> None:
         """A call ended: `outcome` is its code, or `completed`."""
+        ...
+
+    def settled(self, guards: tuple[Guard, ...], settlement: Settlement) -> None:
+        """A permitted call ended: what it was charged, and what that came to."""
+        ...
+
+    def unpriced(self, operation: str, why: str) -> None:
+        """A reply did not say what its call cost, though that is where it is to be read (`core.cost.Unpriced`)."""
+        ...
+
+    def short(self, key: str) -> None:
+        """A guard with this key did not cover a call."""
         ...
 
     def flipped(self, operation: str, would: str) -> None:

@@ -56,7 +56,7 @@ def bundle(text: str, mode: Mode = "enforce", *, live: bool = False) -> Bundle:
         live=(LiveCatalogue("metrics", "Metric", "metrics.list", parse_expression("$response.body#/m"), "name"),),
         shapes=shapes,
         mode=mode,
-        policies=Policies(statements(text), operations, shapes),
+        policies=Policies(statements(text), len(operations), shapes),
     )
 
 

@@ -188,6 +188,17 @@ def test_opaque_bytes_are_judged_by_size_and_digest() -> None:
     assert [("/body", "style")] == refused(made.accept({"body": {"$base64": "!"}}))
 
 
+def test_no_bytes_are_no_body_by_name_either() -> None:
+    """The wire cannot tell an empty file from none, so policies are not told of one; a required body is missing then."""
+    file = body({"type": "string", "format": "binary"}, "application/octet-stream")
+    optional = {"requestBody": {**file["requestBody"], "required": False}}
+    for empty in ({"$base64": ""}, ""):
+        outcome = signature(optional).accept({"body": empty})
+        assert isinstance(outcome, Decoded)
+        assert ({}, None) == (outcome.arguments, outcome.request.body)
+        assert [("/body", "required")] == refused(signature(file).accept({"body": empty}))
+
+
 def test_a_media_type_nothing_can_judge_is_no_way_around_one_that_is() -> None:
     """XML beside JSON is refused; XML alone passes as bytes (and `check` says so)."""
     both = {"application/json": {"schema": {"type": "object"}}, "application/xml": {"schema": {"type": "object"}}}

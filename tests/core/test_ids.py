@@ -30,6 +30,13 @@ def test_all_bits_set_is_the_largest_ulid() -> None:
     assert ids.next() == "7" + "Z" * 25
 
 
+def test_an_id_of_a_time_asked_before_never_sorts_backwards() -> None:
+    """Whoever knows the time already gets ids of the same sequence, also when another asked later and came first."""
+    ids = Ulids(lambda: 2_000, os.urandom)
+    made = [ids.at(1_000), ids.next(), ids.at(1_500), ids.next()]
+    assert made == sorted(set(made))
+
+
 @given(st.lists(st.integers(min_value=0, max_value=1 << 41), min_size=1, max_size=50))
 def test_ids_sort_in_the_order_they_were_made_whatever_the_clock_does(times: list[int]) -> None:
     """A clock set back never makes an id that sorts before, or equals, an earlier one."""

@@ -366,8 +366,8 @@ def test_an_explanation_shows_readiness_as_the_environments_stage(box):
     """Explaining decides as calling does."""
     explained = explain(call("box.moveThings"), facts(box="a reason"), box)
 
-    assert [("tool", "passed"), ("environment", "refused")] == [
-        (each.stage, each.result) for each in explained.stages[:2]
+    assert [("frozen", "passed"), ("tool", "passed"), ("environment", "refused")] == [
+        (each.stage, each.result) for each in explained.stages[:3]
     ]
 
 

@@ -66,7 +66,7 @@ def test_an_operation_has_what_the_toolspec_says_of_it(example: Project) -> None
     assert (1 << 10, 5, "refuse") == (query.limits.max_body, query.limits.timeout_s, query.validate_responses)
     assert [("Metric", "/body/metric")] == [(each.type, each.at.pointer) for each in query.resources]
     assert ("dev", "prod") == query.environments
-    assert {"usd": 0.002, "tokens": {"reserve": 5, "settle": "$response.body#/usage"}} == query.cost
+    assert {"usd": 2_000, "tokens": 5_000_000} == {name: cost.hold for name, cost in query.cost.items()}
     assert query.target is not None
     assert ("metrics", 8080, "/base") == (query.target.host, query.target.port, query.target.base_path)
     assert (
@@ -171,11 +171,11 @@ def test_the_revision_does_not_follow_the_place(example: Project, tmp_path_facto
     assert revision(example) == revision(other)
 
 
-def test_budgets_and_plans_are_noted_as_not_enforced(example: Project) -> None:
+def test_plans_are_noted_as_not_enforced(example: Project) -> None:
     """Nobody shall believe in a file that is not read yet."""
-    example.write({"policies/plans.yaml": "", "policies/budgets.yaml": "", "policies/tests/deep/a.yaml": ""})
+    example.write({"policies/plans.yaml": "", "policies/tests/deep/a.yaml": ""})
     notes = {each.path.removeprefix(f"{example.root}/"): each.kind for each in example.load().notes}
-    expected = {"policies/plans.yaml", "policies/budgets.yaml", "toolspecs/metrics/tool.yaml"}
+    expected = {"policies/plans.yaml", "toolspecs/metrics/tool.yaml"}
     assert dict.fromkeys(expected, "not_enforced") == notes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolgate.core.bundle import BundleError
-from toolgate.load.report import check, check_document
+from toolgate.load.report import BudgetsReport, check, check_document
 
 from .conftest import Project, document
 
@@ -42,7 +42,8 @@ def test_each_environment_is_counted(example: Project) -> None:
         (each.tool, each.wider, each.narrower, each.effectful) for each in report.lattice
     ]
     assert example.load().revision == report.revision
-    assert ["`cost` is kept and not enforced by this version"] == [each.message for each in report.not_enforced]
+    uncounted = "the cost `usd` is counted by no budget; add one to `policies/budgets.yaml`"
+    assert [uncounted] == [each.message for each in report.not_enforced]
 
 
 def test_each_document_tells_what_is_not_enforced(example: Project) -> None:
@@ -94,3 +95,48 @@ def test_a_bare_document_is_checked(tmp_path: Path) -> None:
     path.write_text('{"openapi": "4.0"}')
     with pytest.raises(BundleError, match=r"document\.version"):
         check_document(path)
+
+
+def test_what_bounds_calls_is_counted(example: Project) -> None:
+    """Budgets by name, their dimensions, and what an agent gets anew with every run it opens."""
+    example.write(
+        {
+            "policies/budgets.yaml": """
+budgets:
+  - {name: run, scope: [run], calls: 5, usd: 1}
+  - {name: daily, scope: [principal], usd: 9, window: day}
+  - {name: time, scope: [run], seconds: 900}
+limits: [{name: fast, scope: [run], rate: 1/s}]
+loops: {identical_calls: 3}
+"""
+        }
+    )
+
+    expected = BudgetsReport(3, ("calls", "seconds", "usd"), 1, loops=True, by_run_only=("calls",))
+    assert expected == check(example.sources()).budgets
+
+
+def test_budgets_that_bound_nothing_are_noted(example: Project) -> None:
+    """Nobody shall believe in them; what covers something in one environment is not noted."""
+    tool = TOOL.replace("{usd: 1}", "{usd: {reserve: 1, settle: $response.body#/usd}}")
+    budgets = """
+budgets:
+  - {name: none, scope: [run], calls: 1, match: {operations: [metrics.listMetrics], effects: [destructive]}}
+  - {name: in-dev, scope: [run], calls: 1, match: {effects: [destructive]}}
+  - {name: free, scope: [run], usd: 1, match: {operations: [metrics.listMetrics]}}
+  - {name: tight, scope: [run], usd: 0.5}
+limits:
+  - {name: slow, scope: [run], rate: 1/s, match: {operations: [metrics.listMetrics], effects: [write]}}
+"""
+    example.write({"toolspecs/metrics/tool.yaml": tool, "policies/budgets.yaml": budgets})
+
+    assert (
+        "the budget `none` covers no operation that is allowed",
+        "the budget `free` gives usd, and nothing that it covers costs any",
+        "the budget `tight` gives 0.5 usd, and `metrics.queryCluster` takes 1 or more a call: it is always refused",
+        "the limit `slow` covers no operation that is allowed",
+        (
+            "what `metrics.queryCluster` costs in `usd` its reply says; one that does not, as a stream or one over "
+            "`max_response` may, costs the reserve: give the most it can cost as `unpriced`"
+        ),
+    ) == check(example.sources()).budgets.notes

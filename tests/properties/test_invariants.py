@@ -119,7 +119,7 @@ class Breaks:
             mask=no_mask,
             now_ms=clock.now_ms,
             monotonic_s=clock.monotonic_s,
-            new_id=lambda: f"call-{next(ids)}",
+            new_id=lambda _: f"call-{next(ids)}",
         )
         part, _, method = what.partition(".")
         if method:

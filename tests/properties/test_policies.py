@@ -33,7 +33,7 @@ def made(rules: dict[str, Rule]) -> list[Statement]:
 
 
 def policies(statements: list[Statement]) -> Policies:
-    return Policies(statements, OPERATIONS, SHAPES)
+    return Policies(statements, len(OPERATIONS), SHAPES)
 
 
 def said(ruling: Ruling) -> tuple[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ RULE: a call about several resources is allowed only if each one is; nothing her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from toolgate.core.bundle import Bundle
@@ -14,6 +14,7 @@ from toolgate.core.codes import CODES
 from toolgate.core.environment import spoken, written_way
 from toolgate.core.model import (
     OWN,
+    Call,
     Facts,
     Json,
     Permit,
@@ -24,8 +25,10 @@ from toolgate.core.model import (
     Shadow,
     Situation,
     ValidCall,
+    new,
 )
 from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Question, Ruling, Statement
+from toolgate.core.scope import subject_of
 from toolgate.core.suggest import shortened
 
 _CODES: Final = {
@@ -43,10 +46,10 @@ def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bu
     if not valid.operation.resources:
         standing = bundle.policies.standing(valid.call.principal, valid.operation, bundle.environment)
         if standing is not None:
-            return Permit(valid, (), standing)
+            return new(Permit, (valid, (), standing, None, None, None))
     questions = questions_of(valid, resources, facts, bundle)
     rulings = list(map(bundle.policies.rule, questions))
-    read, shadow = _read(questions, facts, bundle), _shadow(rulings)
+    read, shadow = _read(valid.call, questions, facts, bundle), _shadow(rulings)
     at = _against(rulings)
     if at is not None:
         refusal = _refused(valid, rulings[at], questions[at].resource, bundle)
@@ -56,11 +59,21 @@ def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bu
 
 def questions_of(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bundle: Bundle) -> list[Question]:
     """One question for each resource the call is about."""
-    call = valid.call
+    call, run = valid.call, facts.run
+    dimensions = bundle.policies.needed(valid.operation).spent
+    if dimensions:
+        run = run._replace(spent={name: amount for name, _, amount in _spent(dimensions, call, facts, bundle)})
     return [
-        Question(call.principal, valid.operation, resource, bundle.environment, valid.arguments, facts.run, call.at_ms)
+        Question(call.principal, valid.operation, resource, bundle.environment, valid.arguments, run, call.at_ms)
         for resource in resources
     ]
+
+
+def _spent(dimensions: Iterable[str], call: Call, facts: Facts, bundle: Bundle) -> Iterator[tuple[str, str, int]]:
+    """What the run has spent of each dimension, and the key of its balance."""
+    subject = subject_of(call, facts.run.id)
+    for name in dimensions:
+        yield name, *bundle.budgets.spent(name, subject, facts.levels)
 
 
 def is_listed(operation: Operation, principal: Principal, bundle: Bundle) -> bool:
@@ -144,7 +157,7 @@ def _flip(rulings: Sequence[Ruling]) -> Shadow | None:
     return Shadow("refuse", _CODES[would[at].kind], would[at].statements)
 
 
-def _read(questions: Sequence[Question], facts: Facts, bundle: Bundle) -> Mapping[str, Json] | None:
+def _read(call: Call, questions: Sequence[Question], facts: Facts, bundle: Bundle) -> Mapping[str, Json] | None:
     """The facts beyond bundle and arguments that the statements of this operation read: deciding again needs them."""
     needed, principal = bundle.policies.needed(questions[0].operation), questions[0].principal
     if needed is NOTHING_NEEDED:
@@ -152,6 +165,8 @@ def _read(questions: Sequence[Question], facts: Facts, bundle: Bundle) -> Mappin
     found: dict[str, Json] = {}
     if needed.run is not None:
         found["run"] = needed.run(facts.run)
+    if needed.spent:
+        found["taken"] = {key: amount for _, key, amount in _spent(needed.spent, call, facts, bundle) if key}
     if needed.tags and principal.claims:
         found["claims"] = {name: principal.claims[name] for name in needed.tags if name in principal.claims}
     if needed.attributes and facts.situation.catalogues:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from toolgate.core.budgets import Budgets
 from toolgate.core.model import Json, ResourceCatalogue
 from toolgate.core.policies import Policies
 
@@ -105,7 +106,8 @@ class Bundle:
     shapes: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)  # tool → type → what policies may read
     notes: tuple[Note, ...] = ()
     mode: Mode = "enforce"
-    policies: Policies = Policies((), ())  # noqa: RUF009 (immutable: nothing is allowed by it)
+    policies: Policies = Policies(())  # noqa: RUF009 (immutable: nothing is allowed by it)
+    budgets: Budgets = Budgets()  # noqa: RUF009 (immutable: nothing is bounded by it)
 
     @property
     def own_reads(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+from toolgate.core.cost import Cost, Terms, terms_of
 from toolgate.core.matching import Found, Matcher, parse_key, read_early
 from toolgate.core.model import Effect
 from toolgate.core.nearby import Nearby, fold
@@ -110,8 +111,12 @@ class Operation:
     covers: tuple[Cover, ...] = ()
     awaits: tuple[tuple[str, str], ...] = ()  # live catalogues (tool, type) without which its calls cannot be judged
     recovery: Mapping[str, Way] = field(default_factory=dict)
-    cost: Mapping[str, object] = field(default_factory=dict)
+    cost: Mapping[str, Cost] = field(default_factory=dict)
     environments: tuple[str, ...] = ()  # those whose document has it, widest first
+    terms: Terms = field(init=False, repr=False)  # of its costs
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", terms_of(self.cost))
 
     @property
     def path(self) -> str:
@@ -124,7 +129,6 @@ _K = TypeVar("_K", bound=Hashable)
 AbsentKind: TypeAlias = Literal["unknown_tool", "unknown_operation", "wrong_method"]
 
 _NEAR: Final = 3
-_REMEMBERED: Final = 256  # answers to what is not here: at most 4 kB of target each
 _LIKE: Final = 0.45  # a name below this likeness is another word, not a slip
 _ALIKE: Final = 0.8  # an equivalent is proposed as a replacement: it must be much the same path
 _RANK: Final[Mapping[Effect, int]] = {"read": 0, "write": 1, "destructive": 2}
@@ -145,7 +149,6 @@ class Catalog:
     """Every operation this environment knows, and those only others know (never allowed here)."""
 
     __slots__ = (
-        "_absences",
         "_by_path",
         "_by_version",
         "_elsewhere_paths",
@@ -180,11 +183,10 @@ class Catalog:
         self._by_version = _first_by(self.allowed, _without_version)
         self._by_path = _first_by(self.allowed, _shape_without_version)
         self.refusals = RefusalMemory()
-        self._absences: dict[tuple[str, str, str], Absent] = {}  # agents repeat their mistakes; bounded by _REMEMBERED
 
     def find(self, method: str, path: str, query: str = "") -> Found | Absent:
         """Return what a request means. `path` is raw: `/{tool}` and then the path on the upstream."""
-        return self._known(method, path, query) or self._absence(method, path, query)
+        return self._known(method, path, query) or self._absent(method, path, query)
 
     def declaring(self, method: str, path: str, query: str) -> tuple[Operation, ...]:
         """Return what a path means if that declares its encoded slashes (`allowReserved`), else ()."""
@@ -235,15 +237,6 @@ class Catalog:
             if same and _RANK[choice.effect] <= _RANK[operation.effect]:
                 return choice
         return None
-
-    def _absence(self, method: str, path: str, query: str) -> Absent:
-        asked = method, path, query
-        known = self._absences.get(asked)
-        if known is None:
-            if len(self._absences) >= _REMEMBERED:
-                self._absences.clear()
-            known = self._absences[asked] = self._absent(method, path, query)
-        return known
 
     def _absent(self, method: str, path: str, query: str) -> Absent:
         tool, _, rest = path.removeprefix("/").partition("/")

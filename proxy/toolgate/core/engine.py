@@ -1,7 +1,8 @@
 """Deciding a call: check · needs · decide · settle. The story on one page (DESIGN §2).
 
-RULE: the order of the lines is the order of precedence, and it is part of the contract:
-unknown tool → disallowed here → environment ready → arguments → resource exists → policy. Static before stateful.
+RULE: the order of the lines is the order of precedence, and it is part of the contract: frozen → unknown tool →
+disallowed here → environment ready → arguments → resource exists → policy → loops → limits and budgets. Static before
+stateful, money last.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from collections.abc import Iterable
 from toolgate.core.authorization import authorized
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Absent, Found, Operation
+from toolgate.core.charging import billed, claimed, held, reads_reply, reserved, settlement, shortage, uncontrolled
 from toolgate.core.codes import CODES
 from toolgate.core.environment import disallowed, not_ready, omitted_resource, resources_of, unknown, written_way
+from toolgate.core.freeze import disabled, frozen
+from toolgate.core.loop import consequence
 from toolgate.core.model import (
+    OPENED_RUN_KEY,
     OWN,
     RUN_KEY,
     Call,
@@ -30,38 +35,57 @@ from toolgate.core.model import (
     UpstreamRequest,
     ValidCall,
     Wire,
+    new,
 )
 from toolgate.core.signature import Decoded, Rejected
 from toolgate.core.twins import jointly
 from toolgate.core.wiretext import echo
 
+# What the gateway asks beside `check` and `decide`: the ledger may still find a guard short, every refusal has its
+# consequence for the run, and what was permitted is settled once it ended.
+__all__ = [
+    "billed", "check", "consequence", "decide", "needs", "propose", "reads_reply", "reserved", "settle",
+    "settlement", "shortage",
+]  # fmt: skip
 
-def needs(call: Call, bundle: Bundle) -> tuple[str, ...]:
-    """Name what the decision reads of the ledger: what the run has done so far, where a statement asks for it."""
-    return (RUN_KEY + call.principal.id,) if bundle.policies.reads_run else ()
+
+def needs(call: Call) -> tuple[str, ...]:
+    """Name what the decision reads of the ledger: the run this call is in. Freezes and levels are there unasked."""
+    return (RUN_KEY + call.principal.id if call.run is None else OPENED_RUN_KEY + call.run.id,)
 
 
 def check(call: Call, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
     """The operation exists here and the arguments fit: decoded, judged and rebuilt once."""
+    closed = frozen(call, facts)
+    if closed is not None:
+        return closed
     asked = call.asked
     match asked:
         case Wire():
-            found = bundle.catalog.find(asked.method, asked.path, asked.query)
-            if isinstance(found, Absent):
-                return unknown(f"`{asked.method} {asked.path}`", found)
-            if len(found.operations) > 1:
-                return _check_several(call, asked, found, facts, bundle)
-            return _check_one(call, asked, found, facts, bundle)
+            return _check_again(call, asked, facts, bundle) or _check_anew(call, asked, facts, bundle)
         case Named():
             return _check_named(call, asked, facts, bundle)
 
 
 def decide(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
     """The first refusal that holds, or a Permit. INVARIANT: nothing else leads to a Permit that is sent."""
+    decision = propose(valid, facts, bundle)
+    if isinstance(decision, Permit) and bundle.mode == "enforce":
+        return held(decision, facts, bundle)
+    return decision
+
+
+def propose(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
+    """Decide all but whether the guards hold: whoever records the call finds that out as it takes them, in one act."""
+    closed = disabled(valid, facts)
+    if closed is not None:
+        return closed
     decision = _decided(valid, facts, bundle)
     if valid.also:
         decision = jointly([decision, *(_decided(other, facts, bundle) for other in valid.also)])
-    return decision if bundle.mode == "enforce" else _audited(decision, valid)
+    if isinstance(decision, Permit):
+        decision = claimed(decision, facts, bundle)
+    return decision if bundle.mode == "enforce" else _audited(decision, valid, facts, bundle)
 
 
 def _decided(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
@@ -71,18 +95,23 @@ def _decided(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
     return omitted_resource(valid, facts, bundle) or authorized(valid, resources, facts, bundle)
 
 
-def _audited(decision: Decision, valid: ValidCall) -> Decision:
-    """A gate in mode audit sends every call that is valid, and says what it would have been."""
-    if isinstance(decision, Permit) or valid.call.principal is OWN:
+def _audited(decision: Decision, valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
+    """A gate in mode audit sends every call that is valid, and says what it would have been; what it takes is counted."""
+    if valid.call.principal is OWN:
         return decision
-    return Permit(valid, shadow=Shadow("refuse", decision.code.code, decision.statements), read=decision.read)
+    taken = uncontrolled(valid, facts, bundle)
+    if isinstance(decision, Permit):
+        decision = held(decision, facts, bundle)
+    if isinstance(decision, Permit):
+        return decision._replace(guards=taken, lasting=None)
+    return Permit(valid, taken, shadow=Shadow("refuse", decision.code.code, decision.statements), read=decision.read)
 
 
 def settle(permit: Permit, reply: Reply, violations: tuple[object, ...]) -> Completed | Failed:
     """What the answer means for the caller: it stands, unless it breaks its contract and the tool refuses that."""
     operation = permit.valid.operation
     if not violations or operation.validate_responses != "refuse":
-        return Completed(reply, operation=operation)
+        return new(Completed, (reply, "upstream", operation, None))
     code = CODES["upstream.off_schema"]
     return Failed(
         code,
@@ -114,12 +143,31 @@ def _waiting(call: Call, operation: Operation, facts: Facts) -> Refusal | None:
     return not_ready(operation, facts.situation)
 
 
-def _check_one(call: Call, wire: Wire, found: Found, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
-    """A request that means one operation; the same request is refused again without being judged again."""
-    operation = found.operations[0]
-    known = _waiting(call, operation, facts) or bundle.catalog.refusals.get(wire)  # readiness is never remembered
-    if known is not None:
+def _check_again(call: Call, wire: Wire, facts: Facts, bundle: Bundle) -> Refusal | None:
+    """The same request is refused again without being judged again; readiness is never remembered."""
+    known = bundle.catalog.refusals.get(wire)
+    if known is None or known.operation is None:
         return known
+    return _waiting(call, known.operation, facts) or known
+
+
+def _check_anew(call: Call, wire: Wire, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
+    found = bundle.catalog.find(wire.method, wire.path, wire.query)
+    if isinstance(found, Absent):
+        refusal = unknown(f"`{wire.method} {wire.path}`", found)
+        bundle.catalog.refusals.keep_unknown(wire, refusal)
+        return refusal
+    if len(found.operations) > 1:
+        return _check_several(call, wire, found, facts, bundle)
+    return _check_one(call, wire, found, facts, bundle)
+
+
+def _check_one(call: Call, wire: Wire, found: Found, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
+    """A request that means one operation."""
+    operation = found.operations[0]
+    waiting = _waiting(call, operation, facts)
+    if waiting is not None:
+        return waiting
     checked = _check_wire(call, wire, found, 0, bundle)
     if isinstance(checked, Refusal) and not operation.signature.reads_headers:
         bundle.catalog.refusals.keep(wire, checked)
@@ -205,7 +253,7 @@ def _means_another(operation: Operation, found: Found | Absent, bundle: Bundle) 
 def _valid(call: Call, operation: Operation, result: Decoded | Rejected) -> ValidCall | Refusal:
     if isinstance(result, Rejected):
         return _rejected(operation, result)
-    return ValidCall(call, operation, result.arguments, result.request)
+    return new(ValidCall, (call, operation, result.arguments, result.request, ()))
 
 
 def _forwarding(request: UpstreamRequest, wire: Wire, names: frozenset[str]) -> UpstreamRequest:

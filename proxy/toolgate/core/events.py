@@ -14,6 +14,9 @@ import orjson
 from toolgate.core.bodies import BODY, JsonBody
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Operation
+from toolgate.core.guards import taken_json
+from toolgate.core.lasting import lasting_in
+from toolgate.core.loop import Consequence
 from toolgate.core.mask import Masked, MaskKey, unmask
 from toolgate.core.model import (
     Asked,
@@ -31,6 +34,7 @@ from toolgate.core.model import (
     ValidCall,
     Violation,
     Wire,
+    new,
 )
 from toolgate.core.wiretext import pointer
 
@@ -54,13 +58,23 @@ def permitted(permit: Permit, bundle: Bundle, place: Place, judged: Mapping[str,
     data["decision"] = "permit"
     data["statements"] = permit.statements
     _add_read(data, permit.read, permit.shadow)
-    data["charges"] = [{"key": charge.key, "amount": charge.amount} for charge in permit.charges]
+    data["charges"] = _taken(permit)
     effectful = valid.operation.effect != "read"
-    return Event("Decided", valid.call.at_ms, data, valid.call.id, place.run, effectful)
+    return new(Event, ("Decided", valid.call.at_ms, data, valid.call.id, place.run, effectful))
 
 
-def refused(call: Call, refusal: Refusal, bundle: Bundle, place: Place, asked: Mapping[str, Json]) -> Event:
+def _taken(permit: Permit) -> list[Json]:
+    """What a permit takes; what call after call takes is encoded once."""
+    guards = permit.guards
+    if not guards:
+        return []
+    written = lasting_in(permit).written
+    return [*taken_json(guards[: len(guards) - len(written)]), *written]
+
+
+def refused(call: Call, counted: Consequence, bundle: Bundle, place: Place, asked: Mapping[str, Json]) -> Event:
     """`Decided: refuse`. Nothing is sent; nobody waits for the disk."""
+    refusal = counted.refusal
     data = _head(call, refusal.operation, bundle, place)
     data |= asked
     data |= {
@@ -72,6 +86,10 @@ def refused(call: Call, refusal: Refusal, bundle: Bundle, place: Place, asked: M
         "violations": [violation_json(violation) for violation in refusal.violations],
         "statements": refusal.statements,
     }
+    if counted.signature:
+        data["signature"] = counted.signature
+    if counted.guards:
+        data["charges"] = taken_json(counted.guards)
     _add_read(data, refusal.read, refusal.shadow)
     return Event("Decided", call.at_ms, data, call.id, place.run)
 
@@ -95,7 +113,7 @@ def finished(valid: ValidCall, outcome: Outcome, at_ms: int, run: str, measured:
         case Refused():  # a Permit was made, so this cannot be; said rather than hidden
             data |= {"outcome": "refused", "code": outcome.refusal.code.code, "sent": "no"}
     data |= measured
-    return Event("Finished", at_ms, data, valid.call.id, run)
+    return new(Event, ("Finished", at_ms, data, valid.call.id, run, False))
 
 
 def judged_json(valid: ValidCall, masked: Masked) -> dict[str, Json]:
@@ -213,6 +231,8 @@ def _head(call: Call, operation: Operation | None, bundle: Bundle, place: Place)
         head["mode"] = bundle.mode
     if call.reason is not None:
         head["reason"] = call.reason
+    if call.run is not None and call.run.above:
+        head["above"] = call.run.above  # whose budgets and freezes are its own
     if principal.on_behalf_of is not None:
         head["on_behalf_of"] = principal.on_behalf_of
         head["actor"] = principal.claims.get("act.sub")

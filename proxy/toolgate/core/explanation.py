@@ -17,7 +17,8 @@ from toolgate.core.model import Call, Decision, Facts, Permit, Refusal, ValidCal
 from toolgate.core.policy import Applied, NearMiss, Question
 
 Result: TypeAlias = Literal["passed", "refused", "not reached"]
-STAGES: Final = ("tool", "environment", "arguments", "resources", "policy")
+STAGES: Final = ("frozen", "tool", "environment", "arguments", "resources", "policy", "loops", "limits", "budgets")
+_POLICY: Final = STAGES.index("policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,10 @@ def explain(call: Call, facts: Facts, bundle: Bundle) -> Explanation:
         stages.append(Stage(decision.stage, "refused", decision.detail, decision.statements))
         stages += [Stage(stage, "not reached") for stage in STAGES[at + 1 :]]
     else:
-        stages[-1] = replace(stages[-1], reason=_would(decision), statements=decision.statements)
-    if isinstance(checked, ValidCall) and stages[-1].result != "not reached":
-        stages[-1] = _looked_into(stages[-1], decision, _questions(_meant(checked, decision), facts, bundle), bundle)
+        stages[_POLICY] = replace(stages[_POLICY], reason=_would(decision), statements=decision.statements)
+    if isinstance(checked, ValidCall) and stages[_POLICY].result != "not reached":
+        asked = _questions(_meant(checked, decision), facts, bundle)
+        stages[_POLICY] = _looked_into(stages[_POLICY], decision, asked, bundle)
     return Explanation(decision, tuple(stages))
 
 

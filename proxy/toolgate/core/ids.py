@@ -33,7 +33,10 @@ class Ulids:
         self._at = 0
 
     def next(self) -> str:
-        now_ms = self._clock_ms()
+        return self.at(self._clock_ms())
+
+    def at(self, now_ms: int) -> str:
+        """The next id, for whoever has asked for the time already."""
         if now_ms > self._time_ms:
             self._start(now_ms)
         else:

@@ -21,7 +21,7 @@ import operator
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -30,7 +30,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
-from toolgate.core.model import Event, Json
+from toolgate.core.model import Event, Json, new
 
 _T = TypeVar("_T")
 MAX_LINE: Final = 16 * 1024
@@ -112,6 +112,9 @@ class RunSummary:
     calls: int
     refusals: int
     failures: int
+    state: str = "open"  # `core.runs.state_of`
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expires_ms: int | None = None  # when the token of an opened one ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +146,10 @@ def encode(event: Event) -> Body:
         inner = b'{"cut":true,' + _shrunk(orjson.loads(inner), _MAX_BODY, 0)[1:]
         data = orjson.loads(inner)
     call, run = _identifier(call), _identifier(run)
-    return Body(
-        _identifier(kind) or "Unknown",
-        at_ms if 0 <= at_ms <= _LAST_MS else max(-_LAST_MS, min(at_ms, _LAST_MS)),
-        call,
-        run,
-        column(data, "principal"),
-        column(data, "operation"),
-        column(data, "code"),
-        _front(call, run, inner),
-        effectful,
-    )
+    kind = _identifier(kind) or "Unknown"
+    at_ms = at_ms if 0 <= at_ms <= _LAST_MS else max(-_LAST_MS, min(at_ms, _LAST_MS))
+    columns = column(data, "principal"), column(data, "operation"), column(data, "code")
+    return new(Body, (kind, at_ms, call, run, *columns, _front(call, run, inner), effectful))
 
 
 def line(body: Body, writer: str, seq: int, at: str, prev: str) -> bytes:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from toolgate.core.model import new
+
 if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
 
@@ -187,7 +189,7 @@ class Matcher:
         if not operations:
             return None
         values = tuple([raw[mark] if isinstance(mark, int) else _cut(raw, segments, mark) for mark in marks])
-        found = Found(operations, (values,) * len(operations))
+        found = new(Found, (operations, (values,) * len(operations)))
         return None if "%" in path and _SLASH.search(path) and not found.is_declared else found
 
     def _add(self, path: str, method: str, group: Mapping[Pairs, Operations]) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias, final
 
 if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
     from toolgate.core.codes import Code
+    from toolgate.core.lasting import Lasting
+    from toolgate.core.quota import Standing
 
 # A decoded JSON value. Validation gives it its shape; mypy cannot.
 Json: TypeAlias = Any
@@ -23,6 +25,9 @@ Sent: TypeAlias = Literal["no", "unknown", "yes"]
 Source: TypeAlias = Literal["upstream", "gate"]
 Header: TypeAlias = tuple[str, str]
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+# `new(Charge, (key, amount, given, rolling))`: what the class's own constructor does at half its cost, for what every call
+# makes. INVARIANT: all fields, in their order; nothing fills in a default here.
+new: Final = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,20 @@ class Named:
 Asked: TypeAlias = Wire | Named
 
 
+class OpenedRun(NamedTuple):
+    """A run opened by name (`POST /-/runs`), as its verified token says. What has come of it, the ledger knows."""
+
+    id: str
+    expires_ms: int  # from then on its token names nothing
+    # The runs above it, the first one first. What a sub-run spends is charged to the first one, so that no agent gets a
+    # second budget by opening a run in its run.
+    above: tuple[str, ...] = ()
+
+    @property
+    def parent(self) -> str | None:
+        return self.above[-1] if self.above else None
+
+
 class Call(NamedTuple):
     """One attempt to use a tool. Made only by a listener: the caller is authenticated, the wire was well formed."""
 
@@ -74,6 +93,7 @@ class Call(NamedTuple):
     principal: Principal
     asked: Asked
     reason: str | None = None  # what the agent said it calls this for (`Toolgate-Reason`)
+    run: OpenedRun | None = None  # named by `Toolgate-Run`; None: the principal's implicit run
 
 
 class Violation(NamedTuple):
@@ -149,14 +169,104 @@ class Refusal(NamedTuple):
     shadow: Shadow | None = None  # this refusal would have flipped
     read: Mapping[str, Json] | None = None  # the facts beyond the bundle that policies read, for the journal
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same call may succeed later, unchanged: always with this code, or this once."""
+        return self.code.retryable or self.recovery.action == "wait"
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """A guard, not a snapshot: take `amount` of `key` while taken + amount ≤ given."""
+
+class Rolling(NamedTuple):
+    """A window that moves: the sum of its last buckets, so that nothing is given back all at once."""
+
+    bucket: int  # the number of the bucket an amount goes into: time // length of a bucket
+    buckets: int = 60
+
+
+@final
+class Charge(NamedTuple):
+    """A guard, not a snapshot: take `amount` of `key` while taken + amount ≤ given.
+
+    A calendar window is part of the key; a rolling one sums buckets. Amounts are whole: calls, micro-units, bytes. What
+    only the reply tells is held with at least 1, so that nothing goes through where nothing is left.
+    """
 
     key: str
     amount: int
     given: int
+    rolling: Rolling | None = None
+
+
+@final
+class Pace(NamedTuple):
+    """A guard on a rate (GCRA): one call each `every_us`, and up to `burst` at once after a pause."""
+
+    key: str
+    every_us: int
+    burst: int
+
+
+@final
+class Place(NamedTuple):
+    """A guard on concurrency: one of `given` places, held until the call is finished, or its process is gone."""
+
+    key: str
+    given: int
+
+
+Guard: TypeAlias = Charge | Pace | Place
+
+
+class Short(NamedTuple):
+    """A guard that did not hold: nothing was written and nothing taken."""
+
+    guard: Guard
+    left: int  # of what it guards, now; never below zero
+    retry_after_s: float | None = None  # when it may hold again, where time alone brings that
+
+
+class Levels(Protocol):
+    """How much is taken now of what guards guard: the ledger's own projection, asked guard by guard, without I/O.
+
+    What nobody has taken of is 0. `core.guards` says from these whether a guard holds, for `decide` and for ledgers.
+    """
+
+    def taken(self, charge: Charge) -> int:
+        """Return what is taken of its key; of a rolling one the sum of the buckets up to its own."""
+        ...
+
+    def arrival_us(self, pace: Pace) -> int:
+        """Return the theoretical arrival time of the next call (GCRA), in microseconds of the gate's clock."""
+        ...
+
+    def held(self, place: Place) -> int:
+        """Return how many places of its key are held."""
+        ...
+
+
+class Known(NamedTuple):
+    """Levels written down: what a case says, and what nobody has taken of yet."""
+
+    balances: Mapping[str, int] = MappingProxyType({})
+    arrivals_us: Mapping[str, int] = MappingProxyType({})
+    places: Mapping[str, int] = MappingProxyType({})
+
+    def taken(self, charge: Charge) -> int:
+        return self.balances.get(charge.key, 0)
+
+    def arrival_us(self, pace: Pace) -> int:
+        return self.arrivals_us.get(pace.key, 0)
+
+    def held(self, place: Place) -> int:
+        return self.places.get(place.key, 0)
+
+
+class Settlement(NamedTuple):
+    """What a finished call gives back or takes more of, in one act with its `Finished`."""
+
+    refunds: tuple[Charge, ...] = ()  # amounts that were held and not used
+    extra: tuple[Charge, ...] = ()  # more than was held: taken from what is left, never below zero; the rest is overrun
+    places: tuple[Place, ...] = ()  # given back
+    costs: Mapping[str, int] = MappingProxyType({})  # the bill in micro-units, by the name of the cost: for the record
 
 
 class Shadow(NamedTuple):
@@ -171,10 +281,11 @@ class Permit(NamedTuple):
     """Proof that a call may be sent. Made only by `engine.decide`; the upstream client takes nothing else."""
 
     valid: ValidCall
-    charges: tuple[Charge, ...] = ()
+    guards: tuple[Guard, ...] = ()
     statements: tuple[str, ...] = ()
     shadow: Shadow | None = None  # this permit would have flipped
     read: Mapping[str, Json] | None = None  # the facts beyond the bundle that policies read, for the journal
+    lasting: Lasting | None = None  # what follows from its guards, where that is known before the call
 
 
 Decision: TypeAlias = Permit | Refusal
@@ -194,10 +305,12 @@ class Completed(NamedTuple):
     reply: Reply
     source: Source = "upstream"
     operation: Operation | None = None  # whose upstream it was: a `Location` under it is rewritten
+    standing: Standing | None = None  # what governs the call, and is told with the answer
 
 
 class Refused(NamedTuple):
     refusal: Refusal
+    standing: Standing | None = None  # what governs the call, and is told with the answer
 
 
 class Failed(NamedTuple):
@@ -209,6 +322,7 @@ class Failed(NamedTuple):
     sent: Sent
     operation: Operation | None = None
     violations: tuple[Violation, ...] = ()
+    standing: Standing | None = None  # what governs the call, and is told with the answer
 
 
 Outcome: TypeAlias = Completed | Refused | Failed
@@ -222,11 +336,16 @@ class Resource(NamedTuple):
     attributes: Mapping[str, Json] = MappingProxyType({})
 
 
-RUN_KEY: Final = "run:"  # with a principal's id behind it: the key that asks the ledger for `Facts.run`
+# The keys that ask the ledger for `Facts.run` and `Facts.loops`: of a principal's implicit run, or of a run by its id.
+RUN_KEY: Final = "run:"
+OPENED_RUN_KEY: Final = "opened:"
 
 
 class RunFacts(NamedTuple):
-    """What the run has done so far, before this call (DESIGN §7, `context.run`)."""
+    """What the run has done so far, before this call (DESIGN §7, `context.run`).
+
+    INVARIANT: `id` is the run that `next_in_run` gives this call, also when the call begins it.
+    """
 
     id: str = ""
     calls: int = 0  # decided, permitted or not
@@ -234,6 +353,30 @@ class RunFacts(NamedTuple):
     age_s: int = 0
     completed: frozenset[str] = frozenset()  # keys of operations the upstream completed (below status 400)
     by_operation: Mapping[str, int] = MappingProxyType({})  # permitted calls by operation key
+    started_ms: int | None = None  # of its first call or its opening; None: this call begins it
+    stopped: str | None = None  # why no call of it is taken: it, or a run above it, was stopped or finished
+    spent: Mapping[str, int] = MappingProxyType(
+        {}
+    )  # by dimension; told by `core.authorization` to statements that read it
+
+
+class LoopFacts(NamedTuple):
+    """How a run goes round in circles: the refusal it was given last, and how often in a row."""
+
+    refusal: str = ""  # its signature (`core.loop`)
+    repeats: int = 0
+    at_ms: int = 0  # when it was last counted
+
+
+class Freeze(NamedTuple):
+    """Somebody threw the kill switch."""
+
+    who: str
+    why: str
+    at_ms: int
+
+
+EVERYTHING: Final = "everything"  # as a key of `Facts.freezes`; the others are `principal:ID`, `run:ID` and `tool:NAME`
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +404,12 @@ NOTHING_KNOWN: Final = Situation()
 class Facts(NamedTuple):
     """State a decision was told. Each issue adds the facts its line of `decide` reads."""
 
-    balances: Mapping[str, int] = MappingProxyType({})
+    levels: Levels = Known()
     run: RunFacts = RunFacts()
     situation: Situation = NOTHING_KNOWN
+    freezes: Mapping[str, Freeze] = MappingProxyType({})  # all of them, by `everything` or `kind:name`
+    loops: LoopFacts = LoopFacts()
+    reserved: Mapping[str, int] = MappingProxyType({})  # of what is taken: what calls under way hold and may give back
 
 
 class Event(NamedTuple):

@@ -26,15 +26,13 @@ _NO_SHAPES: Final[Shapes] = MappingProxyType({})
 class Policies:
     """What may be done, by whom, to what. Raises ValueError for statements that `load` should have refused."""
 
-    __slots__ = ("_operations", "_slate", "reads_run", "statements")
+    __slots__ = ("_slate", "reads_run", "statements")
 
-    def __init__(
-        self, statements: Iterable[Statement], operations: Iterable[Operation], shapes: Shapes = _NO_SHAPES
-    ) -> None:
+    def __init__(self, statements: Iterable[Statement], operations: int = 0, shapes: Shapes = _NO_SHAPES) -> None:
+        """`operations`: how many there are, for as many things are remembered."""
         given = tuple(statements)
         self.statements: Mapping[str, Statement] = {each.id: each for each in given}
-        self._operations = tuple(operations)
-        self._slate = _slate_of(given, shapes, len(self._operations)) if given else None
+        self._slate = _slate_of(given, shapes, operations) if given else None
         self.reads_run: bool = self._slate is not None and self._slate.reads_run
 
     def rule(self, question: Question) -> Ruling:
@@ -72,13 +70,6 @@ class Policies:
     def for_action(self, operation: Operation) -> tuple[Statement, ...]:
         """Return the statements whose action scope holds this operation, by id."""
         return () if self._slate is None else self._slate.index.of(operation)
-
-    def covers_nothing(self) -> tuple[Statement, ...]:
-        """Return the statements whose action scope holds no operation of this environment, by id."""
-        if self._slate is None:
-            return ()
-        covering = {each.id for operation in self._operations for each in self._slate.index.of(operation)}
-        return tuple(each for each in self._slate.index.statements.values() if each.id not in covering)
 
 
 def _slate_of(statements: tuple[Statement, ...], shapes: Shapes, operations: int) -> Slate:

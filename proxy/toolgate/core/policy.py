@@ -68,7 +68,8 @@ NOT_ALLOWED: Final = Ruling("not_allowed")
 class Needed(NamedTuple):
     """What the statements of an operation read that no journal line holds anyway."""
 
-    run: Callable[[RunFacts], Json] | None = None  # tells what is read of it
+    run: Callable[[RunFacts], Json] | None = None  # tells what is read of it, but for what it has spent
+    spent: tuple[str, ...] = ()  # dimensions of that
     tags: tuple[str, ...] = ()
     attributes: bool = False
 

@@ -15,6 +15,7 @@ import orjson
 
 from toolgate.core import derived
 from toolgate.core.actions import ACTION, PRINCIPAL, ROLE, TOOL, groups
+from toolgate.core.amounts import COUNTED, MICRO
 from toolgate.core.catalog import Operation
 from toolgate.core.conversion import Tell, Untold, teller, wanted
 from toolgate.core.kinds import Fields, Kind
@@ -26,9 +27,11 @@ from toolgate.core.recent import Recent
 MOST_CONTEXT: Final = 32 << 10  # bytes: Cedar reads about 300 kB of context in 0.1 s, and nothing else runs meanwhile
 MOST_ID: Final = 4096  # characters of a resource's id
 ANYONE: Final = "*"  # stands for an id that no statement reads
+_CEDAR_PLACE: Final = 100  # micro-units in the last of the four places a decimal of Cedar has
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ATTRIBUTES: Final = Fields({})
 
+RunMember: TypeAlias = tuple[str, Callable[[RunFacts], Json]]
 Member: TypeAlias = tuple[str, Callable[[Question], Json]]  # of the context; None where it is not there
 
 
@@ -204,7 +207,7 @@ def _members(reads: Reads, kind: Callable[[], Kind]) -> Iterator[Member]:
     if reads.touches("derived"):
         yield "derived", _derived(reads.under("derived"), kind())
     if reads.touches("run"):
-        tell_run = run_teller(reads.under("run"))
+        tell_run = _run(reads.under("run"))
         yield "run", lambda question: tell_run(question.run)
     if reads.touches("now"):
         yield "now", lambda question: _datetime(question.now_ms)
@@ -237,17 +240,30 @@ def _there(derives: Iterable[tuple[str, derived.Derive]], arguments: Json) -> di
     return {text: each for text, each in told if each is not None}
 
 
-def run_teller(reads: Reads) -> Callable[[RunFacts], Json]:
-    """Compile what is told of a run, given what is read of it."""
-    told: dict[str, Callable[[RunFacts], Json]] = {
-        name: attrgetter(name) for name in ("calls", "refusals", "age_s") if reads.touches(name)
-    }
-    if reads.touches("completed"):
-        told["completed"] = _completed(reads.under("completed"))
-    if reads.touches("by_operation"):
-        told["by_operation"] = _counts(tuple(sorted(reads.named("by_operation"))))
-    members = tuple(told.items())
+def run_journal(reads: Reads) -> Callable[[RunFacts], Json] | None:
+    """Compile what a journal line holds of a run, given what is read of it: what it has spent stands there by its keys."""
+    members = tuple(_run_members(reads))
+    return _telling(members) if members else None
 
+
+def _run(reads: Reads) -> Callable[[RunFacts], Json]:
+    """Compile what Cedar is told of a run, given what is read of it."""
+    dimensions = tuple(sorted(reads.named("spent")))
+    spent = [("spent", _spent(dimensions))] if dimensions else []
+    return _telling((*_run_members(reads), *spent))
+
+
+def _run_members(reads: Reads) -> Iterator[RunMember]:
+    for name in ("calls", "refusals", "age_s"):
+        if reads.touches(name):
+            yield name, attrgetter(name)
+    if reads.touches("completed"):
+        yield "completed", _completed(reads.under("completed"))
+    if reads.touches("by_operation"):
+        yield "by_operation", _counts(tuple(sorted(reads.named("by_operation"))))
+
+
+def _telling(members: tuple[RunMember, ...]) -> Callable[[RunFacts], Json]:
     def tell(run: RunFacts) -> Json:
         found = {}
         for name, member in members:
@@ -272,6 +288,18 @@ def _counts(operations: tuple[str, ...]) -> Callable[[RunFacts], Json]:
         return told
 
     return tell
+
+
+def _spent(dimensions: tuple[str, ...]) -> Callable[[RunFacts], Json]:
+    return lambda run: {each: _amount(each, run.spent.get(each, 0)) for each in dimensions}
+
+
+def _amount(dimension: str, amount: int) -> Json:
+    """A count as it is; money with four places, as Cedar has them, rounded up: never less than was spent."""
+    if dimension in COUNTED:
+        return amount
+    whole, part = divmod(-(-amount // _CEDAR_PLACE), MICRO // _CEDAR_PLACE)
+    return {"__extn": {"fn": "decimal", "arg": f"{whole}.{part:04}"}}
 
 
 def _datetime(at_ms: int) -> Json:

@@ -27,6 +27,7 @@ _NAMED_ONLY: Final = frozenset(
         ("context", "derived", "every"),
         ("context", "run"),
         ("context", "run", "by_operation"),
+        ("context", "run", "spent"),
     }
 )  # too large to be told whole: a statement says which member it means
 _TEXT_SETS: Final = frozenset({("context", "nulls"), ("context", "run", "completed")})

@@ -27,7 +27,7 @@ from toolgate.core.bodies import (
     write_body,
 )
 from toolgate.core.fields import Fields, join_cookies, join_query, split_cookies, split_query
-from toolgate.core.model import Header, Json, UpstreamRequest, Violation, Wire
+from toolgate.core.model import Header, Json, UpstreamRequest, Violation, Wire, new
 from toolgate.core.parameters import (
     Parameter,
     read_header,
@@ -194,7 +194,7 @@ class Signature:
             return _invalid(tuple(wrong) if fits else (*wrong, *judge.faults(arguments)))
         request = self._request(arguments, content)
         self._prove(request, arguments, wire.query)
-        return Decoded(arguments, request)
+        return new(Decoded, (arguments, request))
 
     def _read_path(self, path_values: Sequence[str], wrong: list[Violation]) -> dict[str, Json]:
         arguments: dict[str, Json] = {}
@@ -275,11 +275,13 @@ class Signature:
 
     def _accept_with(self, body: Body | None, arguments: Mapping[str, Json]) -> Decoded | Rejected:
         try:
-            content = None if body is None else write_body(body, arguments[BODY])
+            content = None if body is None else self._written(body, arguments[BODY])
             judged = dict(arguments)
             if content is not None:
                 judged[BODY] = content.value
-            judge = self._judge if body is None else body.judge
+            elif body is not None:
+                del judged[BODY]
+            judge = self._judge if body is None or content is None else body.judge
             wrong = content.wrong if content is not None else ()
             fits = judge.fits(judged)
             if wrong or not fits:
@@ -294,6 +296,12 @@ class Signature:
             return self._unwritable(error)
         return Decoded(judged, request)
 
+    def _written(self, body: Body, value: Json) -> Content | None:
+        """The body given by name; None where it has no bytes, for then the wire says that there is none."""
+        content = write_body(body, value)
+        is_there = content.written or self._is_empty_form({"content-type": content.content_type})
+        return content if is_there else None
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     def _request(self, arguments: Mapping[str, Json], content: Content | None) -> UpstreamRequest:
@@ -304,9 +312,9 @@ class Signature:
             query = f"{self._fixed_query}&{query}" if query else self._fixed_query
         headers = self._write_headers(arguments) if self._header or self._has_cookies else ()
         if content is None:
-            return UpstreamRequest(self._method, f"{path}?{query}" if query else path, headers, None)
+            return new(UpstreamRequest, (self._method, f"{path}?{query}" if query else path, headers, None))
         typed = (("content-type", content.content_type), *headers)
-        return UpstreamRequest(self._method, f"{path}?{query}" if query else path, typed, content.written)
+        return new(UpstreamRequest, (self._method, f"{path}?{query}" if query else path, typed, content.written))
 
     def _write_path(self, arguments: Mapping[str, Json]) -> str:
         if not self._path:

@@ -14,7 +14,7 @@ from toolgate.core.explaining import applied, near_misses
 from toolgate.core.kinds import Describer, Fields, Kind
 from toolgate.core.model import Principal
 from toolgate.core.policy import NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
-from toolgate.core.projection import run_teller
+from toolgate.core.projection import run_journal
 from toolgate.core.prospects import Prospects
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
@@ -113,8 +113,13 @@ class Slate:
 
     def _needed_of(self, operation: Operation) -> Needed:
         read = self.reads(operation)
-        run = run_teller(read.under("context", "run")) if read.touches("context", "run") else None
-        needed = Needed(run, tuple(sorted(read.tags)), read.touches("resource"))
+        of_run = read.under("context", "run")
+        needed = Needed(
+            run_journal(of_run),
+            tuple(sorted(of_run.named("spent"))),
+            tuple(sorted(read.tags)),
+            read.touches("resource"),
+        )
         self._needed[operation] = NOTHING_NEEDED if needed == NOTHING_NEEDED else needed
         return self._needed[operation]
 

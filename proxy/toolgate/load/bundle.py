@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from toolgate.core.actions import EFFECTS
+from toolgate.core.budget import BYTES, CALLS
+from toolgate.core.budgets import Budgets
 from toolgate.core.bundle import Bundle, BundleError, Mode, Note, Problem, Tool
 from toolgate.core.catalog import Catalog, Operation, Target
 from toolgate.core.kinds import Fields
 from toolgate.core.policies import Policies
 from toolgate.load.attributes import contradictions
+from toolgate.load.budgets import FILE as BUDGETS_FILE
+from toolgate.load.budgets import BudgetsSource, Terms, lowered
 from toolgate.load.catalogues import Catalogues, ids_of, unaskable, uncovered
 from toolgate.load.files import Folder
 from toolgate.load.lattice import lattice_problems
@@ -87,6 +91,7 @@ class _Loading:
     everywhere: dict[str, Catalogues] = field(default_factory=dict)  # by environment
     shapes: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)
     statements: tuple[Statement, ...] = ()
+    budgets: Budgets = field(default_factory=Budgets)
 
     @property
     def catalogues(self) -> Catalogues:
@@ -148,15 +153,38 @@ class _Loading:
 
     def judge(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> None:
         """Read the statements: where the catalog stands, against everything they may name."""
-        sources = self.sources
-        listed = ids_of(self.everywhere, specs)
-        standing = Standing(sources.environment, sources.environments, self.here, self.elsewhere, self.shapes, listed)
-        judged = judge(policies.cedar, None if self.problems else standing)
+        judged = judge(policies.cedar, None if self.problems else self._standing(policies, specs))
         self.statements = judged.statements
         self.notes += (*policies.notes, *judged.notes)
         self.problems += (*policies.problems, *judged.problems)
         by_tool = {spec.file.tool: spec for spec in specs}
-        self.problems += (*_group_names(specs), *contradictions(self.shapes, by_tool, sources.environment))
+        self.problems += (*_group_names(specs), *contradictions(self.shapes, by_tool, self.sources.environment))
+
+    def _standing(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> Standing:
+        """What statements may name, and what they may read of a run: the budgets say what is counted of it."""
+        sources, costs = self.sources, {name: spec.shown for spec in specs for name in _costs(spec)}
+        self._lower_budgets(policies.budgets, costs, specs)
+        is_unread = (
+            policies.budgets is None and policies.problems
+        )  # then nothing is known of it, and no statement wrong
+        return Standing(
+            sources.environment,
+            sources.environments,
+            self.here,
+            self.elsewhere,
+            self.shapes,
+            ids_of(self.everywhere, specs),
+            frozenset((*costs, CALLS, BYTES)) if is_unread else self.budgets.counted_by_run,
+        )
+
+    def _lower_budgets(self, source: BudgetsSource | None, costs: Mapping[str, str], specs: list[ToolSpec]) -> None:
+        """Hold the budgets against what they name."""
+        if source is not None:
+            keys = frozenset(f"{spec.file.tool}.{name}" for spec in specs for name in _ids(spec))
+            terms = Terms(self.sources.environment, self.here, keys, frozenset(costs))
+            self.budgets, problems = lowered(source, terms)
+            self.problems += problems
+        self.notes += _uncounted(costs, self.budgets)
 
     def _describe_resources(self, specs: Mapping[str, ToolSpec]) -> None:
         """See that the live catalogues can be asked for, and what attributes policies may rely on."""
@@ -195,7 +223,8 @@ class _Loading:
             shapes=self.shapes,
             notes=tuple(dict.fromkeys(self.notes)),
             mode=self.sources.mode,
-            policies=Policies(self.statements, self.here, self.shapes),
+            policies=Policies(self.statements, len(self.here), self.shapes),
+            budgets=self.budgets,
         )
 
     def _tool(self, spec: ToolSpec) -> Tool:
@@ -213,6 +242,18 @@ class _Loading:
 
 def _ids(spec: ToolSpec) -> Iterator[str]:
     return iter(dict.fromkeys(each.declared.id for view in spec.views.values() for each in view.operations))
+
+
+def _costs(spec: ToolSpec) -> Iterator[str]:
+    """The names of costs that some operation has in some environment."""
+    ruled = (each.rules["cost"] for view in spec.views.values() for each in view.operations if "cost" in each.rules)
+    return iter(dict.fromkeys(name for rule in ruled for name in rule.value))
+
+
+def _uncounted(costs: Mapping[str, str], budgets: Budgets) -> Iterator[Note]:
+    for name in sorted(costs.keys() - budgets.dimensions):
+        message = f"the cost `{name}` is counted by no budget; add one to `policies/{BUDGETS_FILE}`"
+        yield Note(costs[name], "", "not_enforced", message)
 
 
 def _allowed_keys(specs: Iterable[ToolSpec], environment: str) -> Iterator[str]:

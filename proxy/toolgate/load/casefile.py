@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
+from toolgate.core.amounts import exactly
 from toolgate.core.bundle import BundleError, Problem
 from toolgate.core.codes import CODES
 from toolgate.core.model import Json
@@ -51,6 +52,16 @@ def moment_ms(value: Any) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def _taken(value: Any) -> Any:
+    amounts = value.values() if isinstance(value, dict) else (value,)
+    if any(exactly(each) is None for each in amounts):
+        raise ValueError(
+            "must be an amount with at most six digits after the point such as `5` or `0.049`, or amounts by what the budget "
+            "gives, as `{calls: 5, usd: 0.049}` of one that gives both"
+        )
+    return value
+
+
 def _known_code(value: str) -> str:
     if value not in CODES:
         raise ValueError(f"`{value}` is not a code of this version{did_you_mean(value, CODES)}")
@@ -66,6 +77,19 @@ Environments = Annotated[
 ]
 FixtureName = Annotated[str, Fits(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", "must be a name such as `digest`")]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Why = Annotated[str, Field(min_length=1, max_length=512)]
+FrozenName = Annotated[
+    str,
+    Fits(
+        r"everything|(?:tool|principal|run):.{1,512}", "must be `everything`, `tool:NAME`, `principal:ID` or `run:ID`"
+    ),
+]
+_AMOUNT: Final = ({"type": "number", "minimum": 0}, {"type": "string"})
+Taken = Annotated[
+    Any,
+    BeforeValidator(_taken),
+    WithJsonSchema({"anyOf": [*_AMOUNT, {"type": "object", "additionalProperties": {"anyOf": list(_AMOUNT)}}]}),
+]
 Resources = dict[TypeName, dict[str, dict[str, Any]]]
 
 
@@ -118,6 +142,15 @@ class RunEntry(Strict):
     age_s: Count = Field(0, description="Seconds since its first call.")
     completed: list[Key] = Field(default_factory=list, description="Operations the upstream completed.")
     by_operation: dict[Key, Count] = Field(default_factory=dict, description="Permitted calls, by operation.")
+    stopped: Why | None = Field(None, description="Why no call of it is taken any more.")
+
+
+class LoopEntry(Strict):
+    """How often something came before this call; compared with `loops` of budgets.yaml."""
+
+    identical_calls: Count = Field(0, description="The same call, within the window.")
+    identical_refusals: Count = Field(0, description="In a row, the refusal this call would get.")
+    denied_attempts: Count = Field(0, description="Refused calls of the run.")
 
 
 class FactsEntry(Strict):
@@ -129,6 +162,20 @@ class FactsEntry(Strict):
         default_factory=dict, description="By type, then id: attributes. Stands for the catalogue."
     )
     unready: dict[str, str] = Field(default_factory=dict, description="By tool: why its calls must wait.")
+    taken: dict[str, Taken] = Field(
+        default_factory=dict, description="By budget: what is taken of it; of one with several amounts, by their names."
+    )
+    running: dict[str, Count] = Field(
+        default_factory=dict, description="By limit with `concurrency`: the calls that are under way."
+    )
+    wait_s: dict[str, Annotated[float, Field(ge=0, le=86_400)]] = Field(
+        default_factory=dict, description="By limit with `rate`: how long until it lets the next call through."
+    )
+    loops: LoopEntry = Field(default_factory=LoopEntry, description="How often the same came before.")  # type: ignore[arg-type]
+    frozen: dict[FrozenName, Why] = Field(
+        default_factory=dict,
+        description="What the kill switch holds, and why: `everything`, `tool:NAME`, `principal:ID`.",
+    )
 
 
 class WouldEntry(Strict):

@@ -45,9 +45,9 @@ _KINDS: Final[Mapping[str, str]] = {
 
 
 class Strict(BaseModel):
-    """The base of every model of our files."""
+    """The base of every model of our files. What validates one is built at its first use: few files are everywhere."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
 
 def validated(model: type[M], parsed: Parsed, shown: str, *, not_yet: Mapping[str, str] | None = None) -> M:
@@ -108,6 +108,8 @@ def _reason(detail: ErrorDetails) -> str:
         return str(context["error"])
     if kind == "literal_error":
         return f"must be {str(context['expected']).replace(chr(39), '`')}"
+    if kind == "too_short":
+        return f"must hold at least {context['min_length']}"
     message = detail["msg"].replace("Input should be", "must be").replace("'", "`")
     return message[:1].lower() + message[1:]
 

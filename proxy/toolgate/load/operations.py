@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from toolgate.core.bundle import Note, NoteKind, Problem
 from toolgate.core.catalog import Limits, Operation, ResourceAt, Target, Way
+from toolgate.core.cost import Cost
 from toolgate.core.covers import Cover
 from toolgate.core.expressions import Expression
 from toolgate.core.signature import Signature
@@ -64,10 +65,6 @@ class Builder:
 
     def finish(self) -> None:
         """Compile what was built, and tell what the documents hold that cannot be used, or not as it is written."""
-        if any("cost" in each.rules for view in self.spec.views.values() for each in view.operations):
-            self.notes.append(
-                Note(self.spec.shown, "", "not_enforced", "`cost` is kept and not enforced by this version")
-            )
         for document, schemas in self.schemas.values():
             schemas.compile()
             for pointer, message in schemas.problems:
@@ -109,7 +106,7 @@ class Builder:
             covers=covers,
             awaits=self._awaits(resources, covers) if allowed else (),
             recovery=self._recovery(ruled.rules),
-            cost=ruled.rules["cost"].value if "cost" in ruled.rules else {},
+            cost=self._costs(ruled, signature),
             environments=self.environments[declared.id],
         )
 
@@ -155,6 +152,14 @@ class Builder:
             where = {key: tuple(values) for key, values in entry.where.items()}
             covers.append(Cover(entry.type, where, entry.expression, owner))
         return tuple(covers)
+
+    def _costs(self, ruled: Ruled, signature: Signature) -> Mapping[str, Cost]:
+        rule = ruled.rules.get("cost")
+        costs: Mapping[str, Cost] = rule.value if rule is not None else {}
+        for cost in costs.values():
+            if rule is not None and not isinstance(cost.hold, int):
+                self._check_place(rule, cost.hold.text, cost.hold, ruled, signature)
+        return costs
 
     def _check_place(self, rule: Rule, written: str, at: Expression, ruled: Ruled, signature: Signature) -> None:
         """SECURITY: what is looked for where no argument is would never be found missing."""

@@ -1,7 +1,7 @@
 """The policies folder: what may lie there, and what of it counts.
 
-RULE: a file that nobody reads is an error, because somebody believes that it is enforced. Budgets and plans are hashed
-into the revision and not enforced by this version: `check` and the notes say so.
+RULE: a file that nobody reads is an error, because somebody believes that it is enforced. Plans are hashed into the
+revision and not enforced by this version: `check` and the notes say so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core.bundle import BundleError, Note, Problem
+from toolgate.load.budgets import FILE, BudgetsSource, read_budgets
 from toolgate.load.files import Folder
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from toolgate.core.policy import Statement
     from toolgate.load.attributes import Shapes
 
-_FILES: Final = ("budgets.yaml", "plans.yaml")
+_PLANS: Final = "plans.yaml"
 _TESTS: Final = "tests"
 _NOT_ENFORCED: Final = "is not enforced by this version"
 
@@ -42,6 +43,7 @@ class Standing(NamedTuple):
     elsewhere: Sequence[Operation]
     shapes: Shapes
     listed: Mapping[str, frozenset[str]] = MappingProxyType({})  # by type: every id there can be, where files say so
+    spent: frozenset[str] = frozenset()  # dimensions that some budget counts for each run
 
 
 class Judged(NamedTuple):
@@ -57,6 +59,7 @@ class PoliciesFolder:
     """What the policies folder holds, read and not yet judged."""
 
     cedar: list[CedarFile] = field(default_factory=list)
+    budgets: BudgetsSource | None = None
     notes: list[Note] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -74,7 +77,7 @@ def read_policies(folder: Folder) -> PoliciesFolder:
             continue
         if path.name == _TESTS and path.is_dir():
             found.problems += _strangers_in_tests(folder, path)
-        elif path.is_file() and (path.suffix == ".cedar" or path.name in _FILES):
+        elif path.is_file() and (path.suffix == ".cedar" or path.name in (FILE, _PLANS)):
             _read(folder, path, found)
         else:
             found.problems.append(_stranger(folder, path))
@@ -96,12 +99,14 @@ def judge(files: Sequence[CedarFile], standing: Standing | None) -> Judged:
 def _read(folder: Folder, path: Path, found: PoliciesFolder) -> None:
     try:
         content = folder.read(path)
+        if path.name == FILE:
+            found.budgets = read_budgets(content, folder.name(path))
     except BundleError as error:
         found.problems += error.problems
         return
     if path.suffix == ".cedar":
         found.cedar.append(CedarFile(folder.name(path), path.name, content))
-    else:
+    elif path.name == _PLANS:
         found.notes.append(Note(folder.name(path), "", "not_enforced", _NOT_ENFORCED))
 
 

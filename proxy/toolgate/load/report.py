@@ -12,11 +12,14 @@ from itertools import combinations
 from pathlib import Path
 
 from toolgate.core.actions import ROLE
+from toolgate.core.budget import SECONDS
 from toolgate.core.bundle import Bundle, BundleError, Note, NoteKind, Problem
+from toolgate.core.loop import NO_LOOPS
 from toolgate.core.model import Effect
 from toolgate.core.policy import Statement
 from toolgate.core.responses import Responses
 from toolgate.core.signature import Signature
+from toolgate.load.bounds import boundless
 from toolgate.load.bundle import Loaded, Sources, load_all
 from toolgate.load.documents import Document, load_document
 from toolgate.load.files import Folder
@@ -110,6 +113,18 @@ class PolicyReport:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetsReport:
+    """What bounds calls."""
+
+    budgets: int
+    dimensions: tuple[str, ...]
+    limits: int
+    loops: bool
+    by_run_only: tuple[str, ...]  # dimensions of which an agent gets anew with every run it opens
+    notes: tuple[str, ...] = ()  # what bounds nothing, and costs that a reply may keep to itself
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole configuration that loads in every environment."""
 
@@ -119,6 +134,7 @@ class Report:
     views: tuple[ViewReport, ...]
     lattice: tuple[LatticeReport, ...]
     policies: PolicyReport
+    budgets: BudgetsReport
     not_enforced: tuple[Note, ...]  # files and keys that are kept for a later version
     uncovered: tuple[Note, ...]  # `covers` that asks for what a live catalogue may not tell
     unlisted: tuple[Note, ...]  # types of resources that no catalogue lists, so that every name exists
@@ -144,6 +160,7 @@ def check(sources: Sources) -> Report:
         views=tuple(_view(spec, view, loaded) for spec in here.specs for view in spec.views.values()),
         lattice=tuple(_lattice(here.specs)),
         policies=_policies([each.bundle for each in loaded.values()]),
+        budgets=_budgets(here.bundle, [each.bundle for each in loaded.values()]),
         not_enforced=_notes([here.bundle], "not_enforced"),
         uncovered=_notes((each.bundle for each in loaded.values()), "uncovered"),
         unlisted=_notes((each.bundle for each in loaded.values()), "unlisted"),
@@ -265,6 +282,20 @@ def _roles(statements: Iterable[Statement]) -> Iterator[NamedRole]:
         for entity in named_in(each.template).entities:
             if str(entity.type) == ROLE:
                 yield NamedRole(entity.id, each.id, each.file, each.line)
+
+
+def _budgets(here: Bundle, everywhere: Iterable[Bundle]) -> BudgetsReport:
+    budgets = here.budgets
+    of_runs = {each.dimension for each in budgets.budgets if "run" in each.scope}
+    of_others = {each.dimension for each in budgets.budgets if "run" not in each.scope}
+    return BudgetsReport(
+        budgets=len({each.name for each in budgets.budgets}),
+        dimensions=tuple(sorted(budgets.dimensions)),
+        limits=len(budgets.limits),
+        loops=budgets.loops != NO_LOOPS,
+        by_run_only=tuple(sorted(of_runs - of_others - {SECONDS})),
+        notes=boundless(here, everywhere),
+    )
 
 
 def _permits(bundle: Bundle) -> PermitsReport:

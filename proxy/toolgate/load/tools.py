@@ -109,7 +109,7 @@ class _Reader:
 
     def __post_init__(self) -> None:
         self.patterns = [
-            (pattern, _matcher(pattern), _rules(entry, self.spec, ("operations", pattern)))
+            (pattern, matcher(pattern), _rules(entry, self.spec, ("operations", pattern)))
             for pattern, entry in self.spec.file.operations.items()
         ]
 
@@ -152,7 +152,7 @@ class _Reader:
         for key, patterns in (("allow", entry.allow), ("deny", entry.deny)):
             matched[key] = set()
             for at, pattern in enumerate(patterns):
-                found = set(filter(_matcher(pattern), ids))
+                found = set(filter(matcher(pattern), ids))
                 matched[key] |= found
                 if not found:
                     message = f"`{pattern}` matches no operation `{environment}` has{_meant(pattern, declared)}"
@@ -198,7 +198,7 @@ def _rules(entry: OperationEntry, spec: ToolSpec, steps: Steps) -> dict[str, Rul
 def _unused_patterns(spec: ToolSpec) -> Iterator[Problem]:
     declared = {each.declared.id: each.declared for view in spec.views.values() for each in view.operations}
     for pattern in spec.file.operations:
-        if spec.views and not any(map(_matcher(pattern), declared)):
+        if spec.views and not any(map(matcher(pattern), declared)):
             message = f"`{pattern}` matches no operation{_meant(pattern, declared.values())}"
             yield spec.problem(("operations", pattern), "operation.unmatched", message)
 
@@ -211,7 +211,7 @@ def _meant(pattern: str, declared: Collection[Declared]) -> str:
     return f": the document has this id more than once, so they are named {', '.join(f'`{name}`' for name in named)}"
 
 
-def _matcher(pattern: str) -> Callable[[str], bool]:
+def matcher(pattern: str) -> Callable[[str], bool]:
     """`*` and `?` as in a shell, nothing else; a pattern also matches the very id it spells."""
     if "*" not in pattern and "?" not in pattern:
         return pattern.__eq__

@@ -11,12 +11,22 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from toolgate.core.amounts import COUNTED, MOST, exactly
 from toolgate.core.codes import CODES
+from toolgate.core.cost import Cost
 from toolgate.core.expressions import Expression, parse_expression
 from toolgate.core.model import Effect
 from toolgate.load.models import Fits, Seconds, Size, Strict, did_you_mean
 
-_LARGEST_AMOUNT: Final = 1_000_000
+_TOLD_COST: Final = (
+    "must be an amount with at most six digits after the point such as `0.002`, an argument such as `$args.body.max_tokens`, "
+    "or `{reserve: 0.05, settle: $response.body#/usage/cost}`"
+)
+_BUDGET_KEYS: Final = frozenset({"name", "scope", "window", "match"})
+_COST_KEYS: Final = ("reserve", "settle", "unpriced")
+_AMOUNT_SCHEMA: Final = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(?:\d+(?:\.\d{1,6})?|\$args.+)$"}]
+}
 ANNOTATION: Final = "x-toolgate-"
 # Keys of later issues: named, so that nobody looks for a spelling mistake, and refused, so that nobody relies on them.
 NOT_YET: Final[Mapping[str, str]] = dict.fromkeys(
@@ -120,19 +130,47 @@ def _known_code(value: str) -> str:
     return value
 
 
-def _costing(value: Any) -> Any:
-    told = "must be an amount such as `0.002`, or `{reserve: 0.05, settle: $response.body#/usage/cost}`"
-    if isinstance(value, dict):
-        if set(value) != {"reserve", "settle"} or not isinstance(value["settle"], str):
-            raise ValueError(told)
-        return {"reserve": _amount(value["reserve"], told), "settle": _settled(value["settle"])}
-    return _amount(value, told)
+def _costing(value: Any) -> Cost:
+    if not isinstance(value, dict):
+        return Cost(_held(value))
+    unknown = next((name for name in value if name not in _COST_KEYS), None)
+    if unknown is not None:
+        raise ValueError(f"has the key `{unknown}`, which is not known{did_you_mean(str(unknown), _COST_KEYS)}")
+    if not {"reserve", "settle"} <= set(value) or not isinstance(value["settle"], str):
+        raise ValueError(_TOLD_COST)
+    held, unpriced = _held(value["reserve"]), value.get("unpriced")
+    return Cost(held, parse_expression(_settled(value["settle"])), _unpriced(unpriced, held))
 
 
-def _amount(value: Any, told: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_AMOUNT:
-        raise ValueError(told)
+def _unpriced(value: Any, held: int | Expression) -> int | None:
+    """SECURITY: whoever can keep a reply from saying what it cost must not pay less for it than was held."""
+    if value is None:
+        return None
+    amount = exactly(value)
+    if amount is None or amount > MOST:
+        raise ValueError("has an `unpriced` that is no amount such as `0.10`")
+    if isinstance(held, int) and amount < held:
+        raise ValueError("has an `unpriced` below its `reserve`; it is what a call costs at most")
+    return amount
+
+
+def _no_other_word(value: str) -> str:
+    """`cost: {calls: 5}` would be a cost that no budget counts: there the word means something else."""
+    if value in COUNTED:
+        raise ValueError(f"is no cost: every budget of `{value}` counts them by itself; name another or remove it")
+    if value in _BUDGET_KEYS:
+        raise ValueError(f"is a key of a budget, so no budget could count it; choose another name than `{value}`")
     return value
+
+
+def _held(value: Any) -> int | Expression:
+    """What is held: an amount, or where the arguments say it."""
+    if isinstance(value, str) and value.startswith("$"):
+        return parse_expression(_expression(value))
+    amount = exactly(value)
+    if amount is None or amount > MOST:
+        raise ValueError(_TOLD_COST)
+    return amount
 
 
 _HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}"
@@ -153,23 +191,41 @@ TypeName = Annotated[
         "must be a type's name such as `Metric`, and not a word of Cedar or of the gate (`Agent`, `Role`, `Action`, `Tool`)",
     ),
 ]
-CostName = Annotated[str, Fits(r"[a-z][a-z0-9_]{0,31}", "must be a cost's name such as `usd` or `tokens`")]
+CostName = Annotated[
+    str,
+    Fits(r"[a-z][a-z0-9_]{0,31}", "must be a cost's name such as `usd` or `tokens`"),
+    AfterValidator(_no_other_word),
+]
 ToolName = Annotated[
     str,
     Fits(r"(?!mcp\Z)[a-z][a-z0-9_-]{0,31}", "must be a name such as `metrics`: `[a-z][a-z0-9_-]{0,31}`, and not `mcp`"),
 ]
 Glob = Annotated[str, Fits(r"[!-~](?:[ -~]{0,254}[!-~])?", "must be an operation's id or a glob such as `delete*`")]
 Key = Annotated[str, Fits(r"[a-z][a-z0-9_-]{0,31}\.[!-~](?:[ -~]{0,254}[!-~])?", "must be `tool.operationId`")]
-Cost = Annotated[
+CostEntry = Annotated[
     Any,
     BeforeValidator(_costing),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": 1_000_000},
+                *_AMOUNT_SCHEMA["anyOf"],
                 {
                     "type": "object",
-                    "properties": {"reserve": {"type": "number", "minimum": 0}, "settle": {"type": "string"}},
+                    "properties": {
+                        "reserve": {"description": "What is held before the call is sent.", **_AMOUNT_SCHEMA},
+                        "settle": {
+                            "description": "Where the reply says what was billed: `$response.body#/usage/cost`.",
+                            "type": "string",
+                            "pattern": r"^\$response\.",
+                        },
+                        "unpriced": {
+                            "description": "What a call costs whose reply does not say it: the most it can; left out: `reserve`.",
+                            "anyOf": [
+                                {"type": "number", "minimum": 0},
+                                {"type": "string", "pattern": r"^\d+(?:\.\d{1,6})?$"},
+                            ],
+                        },
+                    },
                     "required": ["reserve", "settle"],
                     "additionalProperties": False,
                 },
@@ -250,7 +306,9 @@ class OperationEntry(Sizes):
     covers: list[CoverEntry] | None = Field(
         None, description="The resources a call may not leave out; a call that does is refused."
     )
-    cost: dict[CostName, Cost] | None = Field(None, description="What a call costs. Kept; not enforced yet.")
+    cost: dict[CostName, CostEntry] | None = Field(
+        None, description="What a call costs, by name: held before it is sent; budgets count it."
+    )
     recovery: dict[Annotated[str, AfterValidator(_known_code)], WayEntry] | None = Field(
         None, description="By error code: what the agent should do instead."
     )

@@ -122,7 +122,9 @@ def judged(bundle: Bundle) -> Callable[..., Judged]:
 
 def standing_of(bundle: Bundle) -> Standing:
     operations = tuple(bundle.catalog.operations.values())
-    return Standing(bundle.environment, bundle.environments, operations, bundle.catalog.elsewhere, bundle.shapes, IDS)
+    spent = frozenset({"calls", "usd"})
+    elsewhere = bundle.catalog.elsewhere
+    return Standing(bundle.environment, bundle.environments, operations, elsewhere, bundle.shapes, IDS, spent)
 
 
 def told(problems: tuple[Problem, ...]) -> list[str]:

@@ -270,9 +270,27 @@ WRONG = [
         ],
     ),
     (
-        "context.run.spent.usd == 1",
+        "context.run.spent.tokens > 1",
         [
-            "2:20 policy.unknown: `context.run.spent` is not there yet: budgets come with a later version",
+            "2:26 policy.unknown: no budget counts the `tokens` of a run; there are `calls`, `usd`; `budgets.yaml` wants one such as `{name: run-tokens, scope: [run], tokens: …}`, without `match` and `window`",
+        ],
+    ),
+    (
+        "context.run.spent.usd > 1",
+        [
+            '2:26 policy.type: `context.run.spent.usd` is a decimal number; write `context.run.spent.usd.greaterThan(decimal("0.5"))`',
+        ],
+    ),
+    (
+        'context.run.spent.calls.greaterThan(decimal("1.0"))',
+        [
+            "2:26 policy.type: `context.run.spent.calls` is a whole number, and `greaterThan` compares decimal numbers; compare whole numbers with `<` and its like",
+        ],
+    ),
+    (
+        "context.run.spent == {}",
+        [
+            "2:20 policy.type: `context.run.spent` cannot be read whole; name the member that is meant",
         ],
     ),
     (

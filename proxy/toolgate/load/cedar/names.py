@@ -86,6 +86,9 @@ class _Names:
                     name, f"`{shortened(name)}` is no operation{_meant(self._known.operations.near(name))}"
                 )
 
+        for name in sorted(reads.named("context", "run", "spent") - self._known.spent):
+            yield self._problem(name, _uncounted(name, self._known.spent))
+
     def _compared(self, what: pst.Expr, value: pst.Expr, asked: str, template: pst.Template) -> Iterator[Problem]:
         """A name that stands beside what it is compared with, alone or in a list."""
         for each in value.elements if isinstance(value, pst.Set) else (value,):
@@ -266,3 +269,10 @@ def _meant(names: Iterable[str]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def _uncounted(dimension: str, counted: frozenset[str]) -> str:
+    """What a run has spent is known from the budgets that count every call of it."""
+    there = there_are(sorted(counted)) if counted else ""
+    way = f"`budgets.yaml` wants one such as `{{name: run-{dimension}, scope: [run], {dimension}: …}}`, without `match` and `window`"
+    return f"no budget counts the `{shortened(dimension)}` of a run{did_you_mean(dimension, counted) or there}; {way}"

@@ -25,8 +25,10 @@ _RUN: Final = "Run"
 _INDENT: Final = "  "
 
 
-def schema_of(bundle: Bundle, actions: Iterable[str] = ()) -> Type:
+def schema_of(bundle: Bundle, actions: Iterable[str] = (), spent: frozenset[str] = frozenset()) -> Type:
     """Return the schema's JSON form: of every operation allowed in the bundle's environment, or of those named.
+
+    `spent`: the dimensions of which budgets count what a run has spent.
 
     Raises LookupError with the key of an operation that is not there.
     """
@@ -40,7 +42,7 @@ def schema_of(bundle: Bundle, actions: Iterable[str] = ()) -> Type:
     types = {TOOL: Fields({}), **known.attributes}
     types |= {kind: known.shape(kind) for each in shown for kind in each.types}
     whole = schema.whole({name: schema.type_of(types[name]) for name in sorted(types)}, made, parents)
-    whole[""]["commonTypes"] = {_RUN: schema.run(each.key for each in known.allowed)}
+    whole[""]["commonTypes"] = {_RUN: schema.run((each.key for each in known.allowed), spent)}
     return whole
 
 

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Final
 
 from toolgate.core.actions import ACTION, TOOL, uid
+from toolgate.core.amounts import COUNTED
 from toolgate.core.bundle import Problem
 from toolgate.core.derived import kind_at, kind_of_count, kind_of_every
 from toolgate.core.kinds import Fields, Kind, Many
@@ -46,7 +47,6 @@ _PLAIN_CONTEXT: Final[Mapping[Path, str]] = {
 }
 _LATER: Final[Mapping[Path, str]] = {
     ("context", "plan"): "plans",
-    ("context", "run", "spent"): "budgets",
 }
 _ABSENT: Final = re.compile(r'access to optional attribute `(.+)` in context for Action::"(.+)"$')
 _MISSING: Final = re.compile(r'attribute `(.+)` in context for Action::"(.+)" not found$')
@@ -282,6 +282,8 @@ class _Telling:
             case ("context", "derived", "every", text):
                 every = kind_of_every(known.kind, text)
                 return None if every is None else every.kind
+            case ("context", "run", "spent", dimension):
+                return "long" if dimension in COUNTED else "decimal"
             case ("resource", *steps) if steps:
                 ends = (_end(follow(self._known.shape(each), tuple(steps)), len(steps)) for each in known.types)
                 return next((each for each in ends if each is not None), None)

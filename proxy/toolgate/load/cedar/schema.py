@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias, assert_never
 
 from toolgate.core.actions import PRINCIPAL, ROLE
+from toolgate.core.amounts import COUNTED
 from toolgate.core.conversion import Wanted, wanted
 from toolgate.core.derived import kind_of_count, kind_of_every
 from toolgate.core.kinds import Field, Fields, Kind, Many, Scalar, Variants
@@ -30,7 +31,7 @@ _SCALARS: Final[Mapping[Scalar, Type]] = {
 }
 _EVERYTHING: Final = Wanted(whole=True)
 CONTEXT: Final = ("environment", "args", "nulls", "derived", "run", "now", "on_behalf_of")
-RUN: Final = ("calls", "refusals", "age_s", "completed", "by_operation")
+RUN: Final = ("calls", "refusals", "age_s", "completed", "by_operation", "spent")
 
 
 def type_of(kind: Kind, want: Wanted = _EVERYTHING) -> Type:
@@ -66,7 +67,7 @@ def context_of(kind: Kind, reads: Reads) -> Type:
         type_of(kind, wanted(args.values, args.presence)),
         record({text: each for text, each in counts.items() if each is not None}),
         record({text: each for text, each in everies.items() if each is not None}),
-        run(reads.named("context", "run", "by_operation")),
+        run(reads.named("context", "run", "by_operation"), reads.named("context", "run", "spent")),
     )
 
 
@@ -86,10 +87,12 @@ def context(args: Type, counts: Type, everies: Type, of_run: Type) -> Type:
     }
 
 
-def run(operations: Iterable[str]) -> Type:
+def run(operations: Iterable[str], dimensions: Iterable[str]) -> Type:
     by_operation = {"type": "Record", "attributes": dict.fromkeys(sorted(operations), WHOLE)}
+    amounts = {name: WHOLE if name in COUNTED else _SCALARS["decimal"] for name in sorted(dimensions)}
     numbers = dict.fromkeys(("calls", "refusals", "age_s"), WHOLE)
-    return {"type": "Record", "attributes": {**numbers, "completed": TEXTS, "by_operation": by_operation}}
+    told = {"completed": TEXTS, "by_operation": by_operation, "spent": {"type": "Record", "attributes": amounts}}
+    return {"type": "Record", "attributes": {**numbers, **told}}
 
 
 def action(parents: Iterable[str], types: Iterable[str], of_context: Type) -> Type:

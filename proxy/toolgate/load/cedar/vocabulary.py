@@ -59,6 +59,7 @@ class Vocabulary:
     attributes: Mapping[str, Fields]  # by resource type, as this environment's catalogues have them
     tools: tuple[str, ...]
     listed: Mapping[str, frozenset[str]]  # by resource type: every id there can be, where files alone say so
+    spent: frozenset[str]  # dimensions that some budget counts for each run
 
     @cached_property
     def allowed(self) -> tuple[Known, ...]:
@@ -161,4 +162,5 @@ def vocabulary(standing: Standing) -> Vocabulary:
         merged(standing.shapes),
         tuple(sorted(tools)),
         standing.listed,
+        standing.spent,
     )
