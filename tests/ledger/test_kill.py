@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.ledger.scenes import command, run
-from tests.ledger.world import decided, ledger_filter, opened, take
+from tests.ledger.scenes import command, killed_after, run
+from tests.ledger.world import START_MS, decided, ledger_filter, opened, take, taken
 
 from toolgate.core.journal import Verified
+from toolgate.core.model import Pace
+from toolgate.ledger import QueuedLedger
 
 POINTS = {
     "taken": "out of the queue, nothing written",
@@ -33,7 +38,7 @@ def test_everything_acknowledged_is_there_after_kill_9(path: Path, point: str) -
     assert len(calls) == len(set(calls))
     assert said.acknowledged <= set(calls)
     assert len(said.acknowledged) > 20
-    assert held.facts(["calls"], 0).balances == {"calls": len(calls)}
+    assert taken(held, "calls") == {"calls": len(calls)}
 
 
 def test_the_next_gate_goes_on_from_there(path: Path) -> None:
@@ -54,3 +59,40 @@ def test_the_next_gate_goes_on_from_there(path: Path) -> None:
     assert [event["clean"] for event in events if event["event"] == "WriterStarted"] == [True, False, True]
     assert set(finished_calls) == decided_calls - {"call-99999"}
     assert len(finished_calls) == len(set(finished_calls))
+
+
+def test_no_balance_is_wrong_after_kill_9_under_load(path: Path) -> None:
+    """INV7: whenever it dies, balances are what the journal says, and what was acknowledged is charged; again and again."""
+    acknowledged: set[str] = set()
+    for lines in (40, 333, 1_100):
+        said = killed_after(command("bill", path), lines)
+        assert said.code == -9, said.errors
+        acknowledged |= said.acknowledged
+        held = opened(path)
+        balances, arrival_us = held.balances(), held.facts((), START_MS).levels.arrival_us(Pace("r:burst:ann", 1, 1))
+        asyncio.run(held.close())
+        assert isinstance(held.journal.verify(held.journal.head()), Verified)
+        events = written(held)
+        assert {key: amount for key, amount in spent(events).items() if amount} == balances
+        permits = [event["call"] for event in events if event["event"] == "Decided" and "code" not in event]
+        assert acknowledged <= set(permits)
+        assert len(permits) <= balances["b:calls:calls:ann"] == len(permits)
+        assert arrival_us >= START_MS * 1_000
+        assert Counter(permits) == Counter(event["call"] for event in events if event["event"] == "Finished")
+
+
+def written(held: QueuedLedger) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
+    while page := held.journal.events(ledger_filter(after=len(rows))):
+        rows += [row.event for row in page]
+    return rows
+
+
+def spent(events: list[Mapping[str, Any]]) -> Counter[str]:
+    """Add up what the journal says was taken and given back."""
+    said: Counter[str] = Counter()
+    for event in events:
+        for name, sign in (("charges", 1), ("extra", 1), ("refunds", -1)):
+            for change in event.get(name, ()):
+                said[change["key"]] += sign * change.get("amount", 0)
+    return said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.ledger.world import START_MS, Clock, decided, finished, ledger_filter, opened
+from tests.ledger.world import START_MS, Clock, calling, decided, finished, ledger_filter, opened
 
 from toolgate.core.journal import Filter, RunSummary, Verified
 from toolgate.core.model import Event
@@ -24,7 +24,7 @@ async def held(url: str) -> AsyncIterator[QueuedLedger]:
     held = opened(url, clock=Clock())
     for n in range(12):
         principal = "ann" if n % 2 else "bob"
-        run, number = held.next_in_run(principal, START_MS + n)
+        run, number = held.next_in_run(calling(principal, START_MS + n))
         said = {"number": number, "principal": principal, "operation": f"metrics.op{n % 4}"}
         code = {"code": "arguments.invalid"} if n % 3 == 0 else {}
         await held.record(Event("Decided", START_MS + n, said | code, f"c{n}", run), ())

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.ledger.world import START_MS, Clock, kinds, opened, run_of
+from tests.ledger.world import START_MS, Clock, calling, kinds, opened, run_of, told_of
 
 from toolgate.core.model import Event, RunFacts
 from toolgate.ledger import Bounds, Keep, QueuedLedger
@@ -22,6 +22,9 @@ from toolgate.ledger.sqlite import COUNT_ROWS
 from toolgate.ports import LedgerError
 
 IDLE_S = 60.0
+
+
+NOTHING = (0, 0, 0, frozenset(), {})
 
 
 def decided(run: str, operation: str | None, number: int, at_ms: int, code: str | None = None) -> Event:
@@ -34,13 +37,13 @@ def finished(run: str, operation: str, number: int, at_ms: int, **said: object) 
 
 
 async def permit(held: QueuedLedger, principal: str, operation: str, at_ms: int = START_MS) -> tuple[str, int]:
-    run, number = held.next_in_run(principal, at_ms)
+    run, number = held.next_in_run(calling(principal, at_ms))
     assert await held.record(decided(run, operation, number, at_ms), ()) is None
     return run, number
 
 
 async def refuse(held: QueuedLedger, principal: str, operation: str | None, at_ms: int = START_MS) -> None:
-    run, number = held.next_in_run(principal, at_ms)
+    run, number = held.next_in_run(calling(principal, at_ms))
     await held.append(decided(run, operation, number, at_ms, "arguments.invalid" if operation else "tool.unknown"))
 
 
@@ -52,9 +55,7 @@ async def complete(held: QueuedLedger, principal: str, operation: str, status: i
 async def test_a_run_that_has_not_begun_has_done_nothing(url: str) -> None:
     """Nobody is in a run before the first call; other keys are balances all the same."""
     held = opened(url)
-    assert run_of(held, "ann") == RunFacts()
-    facts = held.facts(["run:ann", "calls"], START_MS)
-    assert (facts.balances, facts.run) == ({"calls": 0}, RunFacts())
+    assert told_of(held, "ann") == NOTHING
     await held.close()
 
 
@@ -67,7 +68,7 @@ async def test_every_decision_counts_and_only_permits_by_operation(url: str) -> 
     await refuse(held, "ann", "shop.put")
     await refuse(held, "ann", None)
     await permit(held, "bob", "shop.get")
-    expected = RunFacts(run, 6, 2, 0, frozenset(), {"shop.get": 3, "shop.put": 1})
+    expected = RunFacts(run, 6, 2, 0, frozenset(), {"shop.get": 3, "shop.put": 1}, START_MS)
     assert run_of(held, "ann") == expected
     assert run_of(held, "bob").calls == 1
     await held.close()
@@ -106,14 +107,14 @@ async def test_a_run_that_is_over_is_another_one(url: str) -> None:
     """After the idle time the next call begins anew, before it is made; what ends late changes no other run."""
     held = opened(url, idle_s=IDLE_S)
     run, number = await permit(held, "ann", "shop.get")
-    assert run_of(held, "ann", START_MS + 60_000) == RunFacts(run, 1, 0, 60, frozenset(), {"shop.get": 1})
+    assert run_of(held, "ann", START_MS + 60_000) == RunFacts(run, 1, 0, 60, frozenset(), {"shop.get": 1}, START_MS)
     later = START_MS + 60_001
-    assert run_of(held, "ann", later) == RunFacts()
+    assert told_of(held, "ann", later) == NOTHING
     await permit(held, "ann", "shop.put", later)
     await held.append(finished(run, "shop.get", number, later, outcome="completed", status=200))
     facts = run_of(held, "ann", later)
     assert facts.id != run
-    assert facts[1:] == (1, 0, 0, frozenset(), {"shop.put": 1})
+    assert facts[1:6] == (1, 0, 0, frozenset(), {"shop.put": 1})
     await held.close()
 
 
@@ -136,13 +137,13 @@ async def test_what_is_not_written_is_not_counted(url: str) -> None:
             assert going.wait(30)
 
     held = opened(url, at=at, bounds=Bounds(deadline_s=0.05))
-    held.next_in_run("bob", START_MS)  # keeps the writer busy
+    held.next_in_run(calling("bob", START_MS))  # keeps the writer busy
     assert await asyncio.to_thread(reached.wait, 30)
     with pytest.raises(LedgerError, match="did not take the record"):
         await permit(held, "ann", "shop.get")
     going.set()
     await held.close()
-    assert run_of(held, "ann")[1:] == (0, 0, 0, frozenset(), {})
+    assert told_of(held, "ann") == NOTHING
     assert "Decided" not in kinds(held)
 
 
@@ -167,7 +168,7 @@ async def test_a_long_run_is_counted_once_across_restarts(path: Path) -> None:
         await refuse(held, "ann", None)
         facts = run_of(held, "ann")
         each = COUNT_ROWS // 2 + 7
-        assert facts[1:] == (turn * (each + 1), turn, 0, frozenset({"shop.get"}), {"shop.get": turn * each})
+        assert facts[1:6] == (turn * (each + 1), turn, 0, frozenset({"shop.get"}), {"shop.get": turn * each})
         await held.close()
 
 
@@ -202,7 +203,7 @@ async def test_pruned_calls_stay_counted(path: Path) -> None:
     assert "JournalPruned" in kinds(held)
     again = opened(path)
     assert run_of(again, "ann") == expected
-    assert again.next_in_run("ann", START_MS)[1] == 2_502
+    assert again.next_in_run(calling("ann", START_MS))[1] == 2_502
     await again.close()
 
 
@@ -304,10 +305,10 @@ class RunsMachine(RuleBasedStateMachine):
         for principal, done in self.history.items():
             facts = run_of(self.held, principal, self.clock.now_ms)
             if self.clock.now_ms - self.last[principal] > IDLE_S * 1000:
-                assert facts == RunFacts()
+                assert facts[1:6] == NOTHING
                 continue
             permits = [operation for how, operation, _ in done if how == "permit"]
-            assert facts[1:] == (
+            assert facts[1:6] == (
                 len(done),
                 len(done) - len(permits),
                 (self.clock.now_ms - self.began[principal]) // 1000,

@@ -4,6 +4,7 @@
     python -m tests.ledger.victim room PATH BYTES     records until no file may grow beyond BYTES, then gets room again
     python -m tests.ledger.victim fill PATH FILLER    the same on a full file system: FILLER is removed to make room
     python -m tests.ledger.victim flush PATH          records effects and says how each one ended
+    python -m tests.ledger.victim bill PATH           records, settles and refuses until it is killed from outside
 
 Each line it prints is written at once: what stands on standard output was acknowledged before the process died.
 """
@@ -18,8 +19,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.ledger.world import decided, effect, finished, opened, take
+from tests.ledger.world import START_MS, decided, effect, finished, opened, take
 
+from toolgate.core.guards import taken_json
+from toolgate.core.model import Charge, Pace, Place, Rolling, Settlement
 from toolgate.ledger import QueuedLedger
 from toolgate.ports import LedgerError
 
@@ -120,7 +123,38 @@ async def flush(path: Path) -> None:
     say("closed")
 
 
-SCENES: dict[str, Callable[..., Awaitable[None]]] = {"kill": kill, "room": room, "fill": fill, "flush": flush}
+async def bill(path: Path) -> None:
+    """Twelve callers against budgets: each call holds 10 and costs 4, 10 or 17, and every fifth is refused."""
+    held = opened(path)
+    place = Place("c:in-flight:ann", 100)
+
+    def usd(amount: int) -> tuple[Charge, ...]:
+        rolling = Rolling(START_MS // 60_000, 61)
+        return (take(amount, 1_000_000, "b:spend:usd:ann"), Charge("b:hour:usd:ann", amount, 1_000_000, rolling))
+
+    async def call(first: int) -> None:
+        for n in range(first, 1_000_000, 12):
+            if n % 5 == 0:
+                await held.append(decided(n, code="policy.denied"), [take(1, 1_000_000, "l:denied:ann")])
+                continue
+            guards = [take(1, 1_000_000, "b:calls:calls:ann"), *usd(10), Pace("r:burst:ann", 1, 1_000_000), place]
+            said = taken_json(guards)
+            assert await held.record(decided(n, charges=said), guards) is None
+            say(f"call-{n}")
+            cost = (4, 10, 17)[n % 3]
+            settlement = Settlement(usd(max(10 - cost, 0)), usd(max(cost - 10, 0)), (place,))
+            await held.finish(finished(n), settlement)
+
+    await asyncio.gather(*(call(first) for first in range(12)))
+
+
+SCENES: dict[str, Callable[..., Awaitable[None]]] = {
+    "kill": kill,
+    "room": room,
+    "fill": fill,
+    "flush": flush,
+    "bill": bill,
+}
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.ledger.redis.stores import joined
+
 from toolgate import ledger
 from toolgate.core.journal import Filter
-from toolgate.core.model import Charge, Event, RunFacts
+from toolgate.core.model import Call, Charge, Event, Named, OpenedRun, Principal, RunFacts
 from toolgate.ledger import Bounds, Keep, QueuedLedger, Sync
 
 START_MS = 1_795_362_879_123  # 2026-11-22T15:54:39.123Z
@@ -45,6 +48,22 @@ def run_of(held: QueuedLedger, principal: str, at_ms: int = START_MS) -> RunFact
     return facts._replace(by_operation=dict(facts.by_operation))
 
 
+def told_of(held: QueuedLedger, principal: str, at_ms: int = START_MS) -> tuple[object, ...]:
+    """Calls, refusals, age, completed operations and permits of a principal's run."""
+    return tuple(run_of(held, principal, at_ms)[1:6])
+
+
+def calling(principal: str, at_ms: int = START_MS, run: OpenedRun | None = None) -> Call:
+    """A call, as far as the ledger looks at one."""
+    return Call("call", at_ms, Principal(principal), Named("metrics.queryCluster", {}), run=run)
+
+
+def taken(held: QueuedLedger, *keys: str) -> dict[str, int]:
+    """What is taken of these keys."""
+    balances = held.balances()
+    return {key: balances.get(key, 0) for key in keys}
+
+
 def take(amount: int, given: int, key: str = "calls") -> Charge:
     return Charge(key, amount, given)
 
@@ -59,18 +78,26 @@ def opened(
     idle_s: float = 1800.0,
     bounds: Bounds | None = None,
     at: Callable[[str], None] = lambda _: None,
-) -> QueuedLedger:
-    """Open a ledger at a path or URL, with everything that varies held still."""
-    return ledger.open(
-        f"sqlite://{url}" if isinstance(url, Path) else url,
-        clock=clock or Clock(),
+    journal: str | Path = "memory:",
+    not_before: Callable[[int], None] = lambda _: None,
+) -> Any:
+    """Open a ledger at a path or URL, with everything that varies held still; `journal`: of one whose state is shared."""
+    clock = clock or Clock()
+    is_shared = isinstance(url, str) and url.startswith("redis:") and "#" in url
+    address = journal if is_shared else url
+    open_local = partial(
+        ledger.open,
+        f"sqlite://{address}" if isinstance(address, Path) else address,
+        clock=clock,
         sync=sync,
         keep=keep or Keep(),
         stdout=stdout,
         idle_s=idle_s,
         bounds=bounds or Bounds(),
         at=at,
+        not_before=not_before,
     )
+    return joined(str(url), open_local, clock) if is_shared else open_local()
 
 
 def kinds(held: QueuedLedger) -> list[str]:

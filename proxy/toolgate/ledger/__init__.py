@@ -45,6 +45,7 @@ class _Parts:
     stdout: Callable[[bytes], None] | None
     idle_ms: int
     bounds: Bounds
+    not_before: Callable[[int], None]
 
 
 def open(  # noqa: A001, PLR0913 (reads as `ledger.open`; every argument is a setting or a seam)
@@ -59,8 +60,12 @@ def open(  # noqa: A001, PLR0913 (reads as `ledger.open`; every argument is a se
     entropy: Callable[[int], bytes] = os.urandom,
     monotonic: Callable[[], float] = time.monotonic,
     at: Callable[[str], None] = lambda _: None,
+    not_before: Callable[[int], None] = lambda _: None,
 ) -> QueuedLedger:
-    """Open a ledger for writing. Raises LedgerError, in one sentence, when it cannot be written or trusted."""
+    """Open a ledger for writing. Raises LedgerError, in one sentence, when it cannot be written or trusted.
+
+    `not_before` is told the latest time in the journal before the clock is asked: no window opens again.
+    """
     ids = Ulids(clock, entropy)
     path = file_of(url)
     store: Store
@@ -73,7 +78,16 @@ def open(  # noqa: A001, PLR0913 (reads as `ledger.open`; every argument is a se
     try:
         return _started(
             store,
-            _Parts(journal, ids, Rules(sync, keep), Seams(clock, monotonic, at), stdout, int(idle_s * 1000), bounds),
+            _Parts(
+                journal,
+                ids,
+                Rules(sync, keep),
+                Seams(clock, monotonic, at),
+                stdout,
+                int(idle_s * 1000),
+                bounds,
+                not_before,
+            ),
         )
     except BaseException:
         store.close()
@@ -91,7 +105,7 @@ def file_of(url: str) -> Path | None:
         if name and not has_host and not {"?", "#", "\0"} & set(name):
             return Path(name)
     if url.startswith(("redis:", "rediss:")):
-        raise LedgerError("`redis:` ledgers are not in this version; use `sqlite:///absolute/path` or `memory:`")
+        raise LedgerError("`redis:` names a store that gates share and no journal; `redis.journal` says where that is")
     raise LedgerError(
         f"the ledger `{url}` is not understood; use `sqlite:///absolute/path`, `sqlite:relative` or `memory:`"
     )
@@ -99,10 +113,12 @@ def file_of(url: str) -> Path | None:
 
 def _started(store: Store, parts: _Parts) -> QueuedLedger:
     """Read what the store holds, write the first lines of this writer, and begin."""
+    found = store.recover(parts.seams.clock(), parts.idle_ms)
+    parts.not_before(found.last_ms)
     now_ms = parts.seams.clock()
-    found = store.recover(now_ms, parts.idle_ms)
     projection = Projection(parts.idle_ms, lambda: f"run_{parts.ids.next()}")
-    projection.restore(found.taken, found.runs)
+    projection.restore(found.runs, found.freezes)
+    projection.balances.restore(found.changes, found.arrivals)
     ledger = QueuedLedger(projection, parts.bounds, parts.journal)
     writer = Writer(
         store=store,

@@ -7,13 +7,15 @@ writer would wait for.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
+from toolgate.core.runs import expires_ms_of, labels_of, state_of
 from toolgate.ledger.chain import Stored, check, parse, tip_of
 from toolgate.ledger.schema import APPLICATION_ID, VERSION
 from toolgate.ledger.sqlite import read_rows
@@ -27,8 +29,14 @@ select runs.run, runs.principal, runs.started_ms,
   (select at_ms from events where run = runs.run order by row desc limit 1),
   (select count(*) from events where run = runs.run and kind = 'Decided'),
   (select count(*) from events where run = runs.run and kind = 'Decided' and code is not null),
-  (select count(*) from events where run = runs.run and kind = 'Finished' and code is not null)
+  (select count(*) from events where run = runs.run and kind = 'Finished' and code is not null),
+  (select group_concat(line, char(10)) from (select line from events where run = runs.run
+    and kind in ('RunStarted', 'RunFinished', 'RunStopped', 'KillSwitch') order by row))
 from runs order by started_ms desc, run desc limit ?
+"""
+_WINDOWS_SINCE: Final = 2  # the format of the file
+_BALANCES: Final = """
+select key, sum(taken) from balances where until_ms is null or until_ms >= ? group by key
 """
 
 
@@ -50,9 +58,16 @@ class FileJournal:
         with self._reading() as db:
             found = db.execute(_SUMMARY, (min(limit, MAX_LIMIT),)).fetchall()
         return [
-            RunSummary(run, principal, started_ms, last_ms or started_ms, calls, refusals, failures)
-            for run, principal, started_ms, last_ms, calls, refusals, failures in found
+            _summed(RunSummary(run, principal, started_ms, last_ms or started_ms, calls, refusals, failures), turns)
+            for run, principal, started_ms, last_ms, calls, refusals, failures, turns in found
         ]
+
+    def balances(self, at_ms: int) -> Mapping[str, int]:
+        """What is taken of every key, as far as it is committed; of rolling windows what is in them at that time."""
+        with self._reading() as db:
+            has_windows = db.execute("pragma user_version").fetchone()[0] >= _WINDOWS_SINCE
+            rows = db.execute(_BALANCES, (at_ms,)) if has_windows else db.execute("select key, taken from balances")
+            return {str(key): int(taken) for key, taken in rows}
 
     def head(self) -> Head | None:
         with self._reading() as db:
@@ -107,6 +122,12 @@ class FileJournal:
                 raise
             db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
         return db
+
+
+def _summed(run: RunSummary, turns: str | None) -> RunSummary:
+    """With what the run's own events say of it."""
+    events = [parse(line.encode()) for line in (turns or "").split("\n")]
+    return replace(run, state=state_of(events), labels=labels_of(events), expires_ms=expires_ms_of(events))
 
 
 class _Last:

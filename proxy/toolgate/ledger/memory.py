@@ -6,13 +6,15 @@ lines and prunes the oldest like the file does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Final
 
 from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
-from toolgate.ledger.chain import Stored, Tip, check, tip_of
+from toolgate.core.runs import TURNS, expires_ms_of, labels_of, state_of
+from toolgate.ledger.balances import Taken
+from toolgate.ledger.chain import Stored, Tip, check, parse, tip_of
 from toolgate.ledger.journal import MAX_LIMIT, limit_of, matches, row_of
 from toolgate.ledger.store import Keep, Recovered, Segment
 
@@ -27,7 +29,6 @@ class MemoryStore:
     def __init__(self) -> None:
         self._rows: list[Stored] = []
         self._size = 0
-        self._taken: dict[str, int] = {}
         self._lock = Lock()
 
     def rows(self) -> list[Stored]:
@@ -37,12 +38,13 @@ class MemoryStore:
     def recover(self, now_ms: int, idle_ms: int) -> Recovered:  # noqa: ARG002 (a new process remembers nothing)
         return Recovered(Tip())
 
-    def write(self, rows: Sequence[Stored], taken: Mapping[str, int], *, flush: bool) -> None:  # noqa: ARG002 (no disk)
+    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool) -> None:  # noqa: ARG002 (no disk)
         with self._lock:
             self._rows.extend(rows)
         self._size += sum(map(_size, rows))
-        for key, amount in taken.items():
-            self._taken[key] = self._taken.get(key, 0) + amount
+
+    def sweep(self, now_ms: int) -> bool:  # noqa: ARG002 (the projection is all there is, and forgets by itself)
+        return False
 
     def oldest(self, keep: Keep, tip: Tip, now_ms: int) -> Segment | None:  # noqa: ARG002 (the rows say it)
         if len(self._rows) <= 2 * SEGMENT_ROWS:
@@ -57,7 +59,7 @@ class MemoryStore:
         self._size -= sum(map(_size, self._rows[: segment.rows]))
         with self._lock:
             del self._rows[: segment.rows]
-        self.write(rows, {}, flush=False)
+        self.write(rows, (), flush=False)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -122,4 +124,7 @@ def _summary(first: Stored, rows: Sequence[Stored]) -> RunSummary:
         calls=len(decided),
         refusals=sum(stored[7] is not None for stored in decided),
         failures=sum(stored[2] == "Finished" and stored[7] is not None for stored in mine),
+        state=state_of(parse(stored[9]) for stored in mine if stored[2] in TURNS),
+        labels=labels_of((parse(first[9]),)),
+        expires_ms=expires_ms_of((parse(first[9]),)),
     )

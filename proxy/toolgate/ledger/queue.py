@@ -10,13 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from toolgate.core.journal import Body, encode
-from toolgate.core.model import NOTHING_KNOWN, Charge, Event, Facts, Situation
-from toolgate.ledger.projection import Projection
+from toolgate.core.journal import encode
+from toolgate.core.model import (
+    NOTHING_KNOWN,
+    Call,
+    Charge,
+    Event,
+    Facts,
+    Freeze,
+    Guard,
+    Json,
+    Settlement,
+    Short,
+    Situation,
+)
+from toolgate.ledger.balances import NOTHING, PLAIN, UNCHANGED, Change, Settled, Taken, changes_of
+from toolgate.ledger.projection import Projection, Run
 from toolgate.ledger.writer import ENDED, Entry, Writer
 from toolgate.ports import Journal, LedgerError
 
@@ -71,17 +84,37 @@ class QueuedLedger:
     def facts(self, keys: Iterable[str], at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
         return self._projection.facts(keys, at_ms, situation)
 
-    async def record(self, event: Event, charges: Sequence[Charge]) -> Facts | None:
+    def next_in_run(self, call: Call) -> tuple[str, int]:
+        begins = self._projection.begins(call)
+        if begins is not None:
+            # queued before the call's own record, so it stands before it in the journal
+            self._append(self._loop or self._bind(), begins)
+        run = self._projection.next_in_run(call)
+        return run.id, run.number
+
+    def balances(self) -> Mapping[str, int]:
+        return self._projection.balances.amounts()
+
+    def freezes(self) -> Mapping[str, Freeze]:
+        return self._projection.freezes
+
+    def runs(self) -> Sequence[Run]:
+        """The runs that may still go on, and what has come of them."""
+        return self._projection.runs()
+
+    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
         loop = self._loop or self._bind()
         self._raise_if_broken()
         if self._is_full() or self._for_room:
             await self._wait_for_room(loop)
-        if charges:
-            short = self._projection.reserve(charges)
-            if short is not None:
-                return short
+        taken = NOTHING
+        if guards:
+            answer = self._projection.balances.take(guards, event.at_ms)
+            if isinstance(answer, Short):
+                return answer
+            taken = answer
         done: asyncio.Future[None] = loop.create_future()
-        entry = Entry(encode(event), charges, done, loop.time() + self._bounds.deadline_s)
+        entry = Entry(encode(event), taken, done, loop.time() + self._bounds.deadline_s)
         self._awaited.append(entry)
         self._queue(entry, event)
         if not self._flush_soon:
@@ -89,24 +122,33 @@ class QueuedLedger:
             loop.call_soon(self._flush)
         if self._expiry is None:
             self._expiry = loop.call_at(entry.due_s, self._expire)
-        await done
+        try:
+            await done
+        except asyncio.CancelledError:
+            if done.done() and not done.cancelled() and done.exception() is None:
+                self._finish_unsent(entry)  # committed, and its caller is gone before it heard of it
+            raise
         return None
 
-    async def append(self, event: Event) -> None:
-        loop = self._loop or self._bind()
-        if self._is_closed:
-            raise LedgerError(CLOSED)
-        if self._is_full():
-            self._raise_if_broken()
-            await self._wait_for_room(loop)
-        self._append(loop, event)
+    async def append(self, event: Event, guards: Sequence[Charge] = ()) -> None:
+        loop = await self._room_to_append()
+        if guards:
+            taken = self._projection.balances.count(guards, event.at_ms)
+            event = event._replace(data={**event.data, "charges": _said(taken.changes)})
+            self._append(loop, event, taken)
+        else:
+            self._append(loop, event)
 
-    def next_in_run(self, principal: str, at_ms: int) -> tuple[str, int]:
-        run, is_new = self._projection.next_in_run(principal, at_ms)
-        if is_new:
-            # queued before the call's own record, so it stands before it in the journal
-            self._append(self._loop or self._bind(), Event("RunStarted", at_ms, {"principal": principal}, run=run.id))
-        return run.id, run.number
+    async def finish(self, event: Event, settlement: Settlement) -> None:
+        settled = self._projection.balances.settle(settlement, event.at_ms)  # also where nothing can be written
+        try:
+            loop = await self._room_to_append()
+        except BaseException:
+            self._projection.balances.give_back(settled.taken)  # the file does not have it either
+            raise
+        if settled is not UNCHANGED:
+            event = event._replace(data={**event.data, **_settled_json(settled)})
+        self._append(loop, event, settled.taken)
 
     def ready(self) -> str | None:
         if self._is_closed:
@@ -130,6 +172,13 @@ class QueuedLedger:
         if self._writer.broken is not None:
             raise LedgerError(f"the last events could not be written: {self._writer.broken}")
 
+    def abandon(self) -> None:
+        """Release the file where the gate could not begin: nothing is queued, and there may be no loop."""
+        if self._writer is not None and not self._is_closed:
+            self._is_closed = True
+            self._writer.stop()
+            self._writer.join()
+
     def settle(self, entries: list[Entry], why: str | None) -> None:
         """Tell the event loop how entries ended. Called by the writer's thread."""
         if self._loop is not None:
@@ -140,13 +189,22 @@ class QueuedLedger:
         self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def _append(self, loop: asyncio.AbstractEventLoop, event: Event) -> None:
-        self._queue(Entry(encode(event)), event)
+    async def _room_to_append(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop or self._bind()
+        if self._is_closed:
+            raise LedgerError(CLOSED)
+        if self._is_full():
+            self._raise_if_broken()
+            await self._wait_for_room(loop)
+        return loop
+
+    def _append(self, loop: asyncio.AbstractEventLoop, event: Event, taken: Taken = NOTHING) -> None:
+        self._queue(Entry(encode(event), taken), event)
         if self._flush_late is None and not self._flush_soon:
             self._flush_late = loop.call_later(LINGER_S, self._flush)
 
     def _queue(self, entry: Entry, event: Event) -> None:
-        self._projection.count(entry.body, event.data)
+        entry.then = self._projection.apply(event, entry.body)
         self._events += 1
         self._size += entry.size
         self._pending.append(entry)
@@ -166,27 +224,34 @@ class QueuedLedger:
             self._events -= 1
             self._size -= entry.size
             if why is not None:
-                self._projection.release(entry.charges)
+                self._projection.balances.give_back(entry.taken)
                 self._projection.take_back(entry.body)
+            elif entry.then is not None:
+                entry.then()
             if entry.done is not None:
-                self._tell(entry.done, entry.body, why)
+                self._tell(entry, entry.done, why)
         while self._awaited and self._awaited[0].is_over:
             self._awaited.popleft()
         self._let_in()
         if why is ENDED and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
-    def _tell(self, done: asyncio.Future[None], body: Body, why: str | None) -> None:
+    def _tell(self, entry: Entry, done: asyncio.Future[None], why: str | None) -> None:
         if not done.done():
             done.set_result(None) if why is None else done.set_exception(LedgerError(why))
         elif why is None:
-            self._finish_unsent(body)
+            self._finish_unsent(entry)
 
-    def _finish_unsent(self, body: Body) -> None:
-        """Say of a record whose caller gave up before it was written that nothing was sent."""
-        if self._loop is not None and not self._is_closed:
-            data = {"operation": body.operation, "outcome": "failed", "code": "gateway.unavailable", "sent": "no"}
-            self._append(self._loop, Event("Finished", body.at_ms, data, body.call, body.run))
+    def _finish_unsent(self, entry: Entry) -> None:
+        """Say of a record whose caller gave up before it was written that nothing was sent, and give back what it took."""
+        if self._loop is None or entry.body.kind != "Decided":
+            return
+        body, given_back = entry.body, _given_back(entry.taken)
+        data = {"operation": body.operation, "outcome": "failed", "code": "gateway.unavailable", "sent": "no"}
+        self._projection.balances.give_back(entry.taken)
+        if not self._is_closed:
+            said = _settled_json(Settled(given_back))
+            self._append(self._loop, Event("Finished", body.at_ms, data | said, body.call, body.run), given_back)
 
     def _expire(self) -> None:
         """Refuse records that waited longer than the deadline; those not yet begun are not written either."""
@@ -244,3 +309,24 @@ class QueuedLedger:
 
 def _too_slow(bounds: Bounds) -> str:
     return f"the journal did not take the record within {bounds.deadline_s:g} s: the disk is slow or stuck"
+
+
+def _given_back(taken: Taken) -> Taken:
+    return Taken(tuple(change._replace(amount=-change.amount) for change in changes_of(taken)))
+
+
+def _settled_json(settled: Settled) -> dict[str, Json]:
+    """What a `Finished` changes of balances, as it was changed, and what was spent beyond what was left."""
+    changes = settled.taken.changes
+    refunds = [change._replace(amount=-change.amount) for change in changes if change.amount < 0]
+    extra = [change for change in changes if change.amount > 0]
+    overrun = [{"key": charge.key, "amount": amount} for charge, amount in settled.overrun]
+    said = {"refunds": _said(refunds), "extra": _said(extra), "overrun": overrun}
+    return {name: entries for name, entries in said.items() if entries}
+
+
+def _said(changes: Iterable[Change]) -> list[Json]:
+    return [
+        {"key": key, "amount": amount} if bucket == PLAIN else {"key": key, "amount": amount, "bucket": bucket}
+        for key, bucket, amount, _ in changes
+    ]

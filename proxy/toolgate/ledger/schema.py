@@ -14,11 +14,19 @@ from toolgate.ledger.files import not_a_ledger
 from toolgate.ports import LedgerError
 
 APPLICATION_ID: Final = 0x54474A31  # "TGJ1"
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_TIMEOUT_S: Final = 0.5
 LOG_PAGES: Final = 8_000  # 32 MB of log; copying it into the database flushes, and calls wait for that: seldom, then
 WHOLE_CHECK_BYTES: Final = 256 << 20  # 0.1 s; in larger files the newest rows only: a start must not take minutes
 
+_EVENTS: Final = """
+create table events (row integer primary key, at_ms integer not null, kind text not null, call text, run text,
+  principal text, operation text, code text, hash blob not null, line text not null);
+create index events_by_call on events (call) where call is not null;
+create index events_by_run on events (run) where run is not null;
+create table runs (run text primary key, principal text not null, started_ms integer not null) without rowid;
+create index runs_by_start on runs (started_ms);
+"""
 # What each run has come to, up to the row in `counted`. A file of before has none: it is counted from its first row.
 _COUNTS: Final = """
 create table if not exists run_counts (run text not null, operation text not null, permits integer not null,
@@ -26,20 +34,37 @@ create table if not exists run_counts (run text not null, operation text not nul
 create table if not exists counted (row integer not null);
 insert into counted select 0 where not exists (select 1 from counted);
 """
-_SCHEMA: Final = f"""
-begin immediate;
-create table events (row integer primary key, at_ms integer not null, kind text not null, call text, run text,
-  principal text, operation text, code text, hash blob not null, line text not null);
-create index events_by_call on events (call) where call is not null;
-create index events_by_run on events (run) where run is not null;
-create table runs (run text primary key, principal text not null, started_ms integer not null) without rowid;
-create index runs_by_start on runs (started_ms);
-create table balances (key text primary key, taken integer not null) without rowid;
-{_COUNTS}
-pragma application_id = {APPLICATION_ID};
-pragma user_version = {VERSION};
-commit;
+# Format 2. A run's `last_ms` is that of its last counted event; `until_ms`: its token, or that of a run below it, is good
+# so long. A balance's `bucket` is -1 where its window does not roll; `until_ms` is when a bucket leaves its window.
+_GUARDS: Final = """
+create table balances (key text not null, bucket integer not null, taken integer not null, until_ms integer, run text,
+  primary key (key, bucket)) without rowid;
+create index balances_by_end on balances (until_ms) where until_ms is not null;
+create index balances_by_run on balances (run) where run is not null;
+create table paces (key text primary key, arrival_us integer not null) without rowid;
+create index paces_by_arrival on paces (arrival_us);
+create table freezes (key text primary key, who text not null, why text not null, at_ms integer not null) without rowid;
+alter table runs add column last_ms integer not null default 0;
+alter table runs add column opened integer not null default 0;
+alter table runs add column until_ms integer not null default 0;
+alter table runs add column above text not null default '[]';
+alter table runs add column stopped text;
+alter table runs add column finished integer not null default 0;
+create index runs_by_end on runs (max(last_ms, until_ms));
+update runs set last_ms = coalesce((select max(at_ms) from events where events.run = runs.run), started_ms);
 """
+_MARK: Final = f"pragma application_id = {APPLICATION_ID}; pragma user_version = {VERSION};"
+_SCHEMA: Final = f"begin immediate; {_EVENTS} {_COUNTS} {_GUARDS} {_MARK} commit;"
+_FROM_1: Final = f"""
+begin immediate;
+{_COUNTS}
+alter table balances rename to balances_1;
+{_GUARDS}
+insert into balances select key, -1, taken, null, null from balances_1;
+drop table balances_1;
+{_MARK}
+commit;
+"""  # noqa: S608 (constants)
 _REASONS: Final = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the file or its folder is read-only",
@@ -78,7 +103,7 @@ def begin(db: sqlite3.Connection, path: Path) -> None:
         else:
             if path.stat().st_size <= WHOLE_CHECK_BYTES:
                 _check_pages(db, path)
-            db.executescript(f"begin immediate; {_COUNTS} commit;")
+            db.executescript(_FROM_1 if version == 1 else f"begin immediate; {_COUNTS} commit;")
         # no change, but a write: the -wal file exists from here on, and a file that cannot be written is found now
         db.execute(f"pragma user_version = {VERSION}")
     except sqlite3.Error as error:

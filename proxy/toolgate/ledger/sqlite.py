@@ -12,31 +12,30 @@ and flushed that: the kernel reports a failed write-back once and then calls the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain as chained
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from toolgate.core.journal import Broken
-from toolgate.ledger.chain import Check, Stored, Tip, parse
+from toolgate.ledger.balances import Taken
+from toolgate.ledger.chain import Check, Stored, Tip
 from toolgate.ledger.files import Lock, Watch, check_after_open, prepare
-from toolgate.ledger.projection import Run
+from toolgate.ledger.run_counts import RunCounts
 from toolgate.ledger.schema import begin, connect, damaged, reason
+from toolgate.ledger.states import TURNS, States, forget_runs, sweep, take, turn
 from toolgate.ledger.store import Keep, Orphan, Recovered, Segment
-from toolgate.ledger.tally import Tally
 from toolgate.ports import LedgerError
 
 SEGMENT_ROWS: Final = 256  # about 5 ms to verify and remove: what a call may have to wait for pruning
 TAIL_ROWS: Final = 1_000  # verified at every start
 ORPHAN_ROWS: Final = 10_000
-RECENT_RUNS: Final = 10_000
 COUNT_ROWS: Final = 256  # after so many rows it is written down what their runs have come to
 
 COLUMNS: Final = "row, at_ms, kind, call, run, principal, operation, code, hash, line"
 _ROW: Final = "(?,?,?,?,?,?,?,?,?,cast(? as text))"
-_START_RUN: Final = "insert or ignore into runs (run, principal, started_ms) values (?,?,?)"
-# As `tally.Tally` and `projection.Run` count them, one event at a time. By row: the planner would read the whole index
+# As `RunCounts` and `projection.Run` count them, one event at a time. By row: the planner would read the whole index
 # of runs.
 _COUNT: Final = """
 insert into run_counts (run, operation, permits, refusals, completed)
@@ -52,9 +51,18 @@ insert into run_counts (run, operation, permits, refusals, completed) values (?,
 on conflict (run, operation) do update set permits = permits + excluded.permits,
   refusals = refusals + excluded.refusals, completed = max(completed, excluded.completed)
 """
-_TAKE: Final = (
-    "insert into balances (key, taken) values {} on conflict (key) do update set taken = taken + excluded.taken"
-)
+_LAST: Final = """
+update runs set last_ms = max(last_ms, new.at_ms) from (select run, max(at_ms) as at_ms from events not indexed
+  where row > (select row from counted) and run is not null group by run) as new where new.run = runs.run
+"""
+_HEARD: Final = "update runs set last_ms = max(last_ms, ?) where run = ?"
+
+
+class _Last(NamedTuple):
+    """How a journal ends: the kind of its last line, and the latest time in its newest ones."""
+
+    kind: str | None = None
+    at_ms: int = 0
 
 
 class SqliteStore:
@@ -63,7 +71,9 @@ class SqliteStore:
     def __init__(self, path: Path, at: Callable[[str], None]) -> None:
         self._path = path
         self._at = at
-        self._tally = Tally()
+        self._run_counts = RunCounts()
+        self._idle_ms = 0
+        self._swept = ""  # the last run whose balances were looked at
         self._flushing = False
         self._distrusted = False
         self._lock = Lock(path)
@@ -83,32 +93,50 @@ class SqliteStore:
             raise
 
     def recover(self, now_ms: int, idle_ms: int) -> Recovered:
+        self._idle_ms = idle_ms
         try:
             tip, last = self._tail()
             self._count(tip)
-            clean = last in {None, "WriterStopped"}
+            clean = last.kind in {None, "WriterStopped"}
+            states = States(self._db, now_ms, idle_ms)
             return Recovered(
                 tip=tip,
                 clean=clean,
-                taken=dict(self._db.execute("select cast(key as text), taken from balances").fetchall()),
-                runs=dict(self._recent_runs(now_ms - idle_ms)),
+                last_ms=last.at_ms,
+                changes=states.changes(),
+                arrivals=states.arrivals(),
+                runs=states.runs(),
+                freezes=states.freezes(),
                 orphans=() if clean else tuple(self._orphans(tip)),
             )
         except sqlite3.Error as error:
             raise damaged(self._path, str(error)) from error
 
-    def write(self, rows: Sequence[Stored], taken: Mapping[str, int], *, flush: bool) -> None:
+    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool) -> None:
         try:
             self._watch.check()
             self._set_flush(flush)
-            started = [row for row in rows if row[2] == "RunStarted"]
-            if taken or started or self._tally.rows >= COUNT_ROWS:
-                self._write_together(rows, taken, started)
+            turns = [row for row in rows if row[2] in TURNS]
+            if taken or turns or self._run_counts.rows >= COUNT_ROWS:
+                self._write_together(rows, taken, turns)
             else:
                 self._insert(rows)
-            self._tally.add(rows)
+            self._run_counts.add(rows)
         except sqlite3.Error as error:
             raise self._failed(error) from error
+
+    def sweep(self, now_ms: int) -> bool:
+        try:
+            self._watch.check()
+            self._db.execute("begin immediate")
+            self._write_tally()  # when a run was last heard of
+            swept = sweep(self._db, now_ms, self._idle_ms, self._swept)
+            self._db.execute("commit")
+            self._run_counts = RunCounts()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        self._swept = swept.last
+        return swept.has_more
 
     def oldest(self, keep: Keep, tip: Tip, now_ms: int) -> Segment | None:
         try:
@@ -122,17 +150,12 @@ class SqliteStore:
             self._watch.check()
             self._db.execute("begin immediate")
             self._write_tally()  # what goes stays counted
-            gone = self._db.execute(
-                "delete from runs where run in (select run from events where row <= ?)"
-                " and not exists (select 1 from events where events.run = runs.run and row > ?) returning run",
-                (last, last),
-            ).fetchall()
-            self._db.executemany("delete from run_counts where run = ?", gone)
             self._db.execute("delete from events where row <= ?", (last,))
+            forget_runs(self._db, rows[-1][1], self._idle_ms)
             self._insert(rows)
             self._db.execute("commit")
-            self._tally = Tally()
-            self._tally.add(rows)
+            self._run_counts = RunCounts()
+            self._run_counts.add(rows)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -142,29 +165,34 @@ class SqliteStore:
         finally:
             self._lock.release()
 
-    def _write_together(self, rows: Sequence[Stored], taken: Mapping[str, int], started: Sequence[Stored]) -> None:
+    def _write_together(self, rows: Sequence[Stored], taken: Sequence[Taken], turns: Sequence[Stored]) -> None:
         self._db.execute("begin immediate")
         self._insert(rows)
-        if started:
-            self._db.executemany(_START_RUN, [(row[4], row[5] or "", row[1]) for row in started if row[4]])
-        if taken:
-            self._db.execute(_take(len(taken)), tuple(chained.from_iterable(taken.items())))
-        self._write_tally()
+        for row in turns:
+            turn(self._db, row)
+        take(self._db, taken)
+        is_due = self._run_counts.rows >= COUNT_ROWS
+        if is_due:
+            self._write_tally()
         self._at("inserted")
         self._db.execute("commit")
-        self._tally = Tally()
+        if is_due:
+            self._run_counts = RunCounts()
 
     def _count(self, tip: Tip) -> None:
         """Count the rows that no writer wrote down."""
         self._db.execute("begin immediate")
         self._db.execute(_COUNT)
+        self._db.execute(_LAST)
         self._db.execute("update counted set row = max(row, ?)", (tip.row,))
         self._db.execute("commit")
 
     def _write_tally(self) -> None:
-        if self._tally.rows:
-            self._db.executemany(_ADD_COUNT, self._tally.told())
-            self._db.execute("update counted set row = ?", (self._tally.row,))
+        tally = self._run_counts
+        if tally.rows:
+            self._db.executemany(_ADD_COUNT, tally.told())
+            self._db.executemany(_HEARD, tally.heard())
+            self._db.execute("update counted set row = ?", (tally.row,))
 
     def _insert(self, rows: Sequence[Stored]) -> None:
         self._db.execute(_insert(len(rows)), tuple(chained.from_iterable(rows)))
@@ -194,57 +222,22 @@ class SqliteStore:
                 return LedgerError(f"the journal `{self._path}` cannot be written: {error}; nor undone: {again}")
         return LedgerError(f"the journal `{self._path}` cannot be written: {reason(error)}")
 
-    def _tail(self) -> tuple[Tip, str | None]:
+    def _tail(self) -> tuple[Tip, _Last]:
         """Verify the newest rows: whoever changed them is found at the next start."""
         newest = self._db.execute("select max(row) from events").fetchone()[0]
         if newest is None:
-            return Tip(), None
+            return Tip(), _Last()
         rows = self._rows("where row > ? order by row", (newest - TAIL_ROWS,))
-        following = Check()
-        kind = None
+        following, last = Check(), _Last()
         for stored in rows:
             broken = following.feed(stored)
             if broken is not None:
                 raise damaged(self._path, f"row {broken.row}: {broken.why}")
-            kind = stored[2]
-        return following.tip, kind
+            last = _Last(stored[2], max(last.at_ms, stored[1]))
+        return following.tip, last
 
     def _rows(self, where: str, values: Sequence[object]) -> Iterable[Stored]:
         return read_rows(self._db, where, values)
-
-    def _recent_runs(self, since_ms: int) -> Iterable[tuple[str, Run]]:
-        found: dict[str, Run] = {}
-        newest = (
-            "select cast(run as text), cast(principal as text), started_ms from runs order by started_ms desc limit ?"
-        )
-        for run, principal, started_ms in self._db.execute(newest, (RECENT_RUNS,)).fetchall():
-            if principal not in found:
-                last_ms = self._last_ms(run)
-                if last_ms is not None and last_ms >= since_ms:
-                    found[principal] = self._run(Run(run, 0, started_ms, started_ms))
-        return found.items()
-
-    def _run(self, run: Run) -> Run:
-        """Fill in what has come of a run, and when its last call was."""
-        counts = "select cast(operation as text), permits, refusals, completed from run_counts where run = ?"
-        for operation, permits, refusals, completed in self._db.execute(counts, (run.id,)).fetchall():
-            run.calls += permits + refusals
-            run.refusals += refusals
-            if operation and permits:
-                run.permits[operation] = permits
-            if operation and completed:
-                run.complete(operation)
-        last = "where run = ? and kind = 'Decided' order by row desc limit 1"
-        for stored in self._rows(last, (run.id,)):
-            number = parse(stored[9]).get("number")
-            run.number = number if isinstance(number, int) else 0
-            run.last_ms = stored[1]
-        run.number = max(run.number, run.calls)
-        return run
-
-    def _last_ms(self, run: str) -> int | None:
-        last = self._db.execute("select at_ms from events where run = ? order by row desc limit 1", (run,)).fetchone()
-        return None if last is None else last[0]
 
     def _orphans(self, tip: Tip) -> Iterable[Orphan]:
         where = (
@@ -296,8 +289,3 @@ def read_rows(db: sqlite3.Connection, where: str, values: Sequence[object]) -> I
 @lru_cache(maxsize=64)
 def _insert(count: int) -> str:
     return f"insert into events ({COLUMNS}) values {','.join([_ROW] * count)}"  # noqa: S608 (constants)
-
-
-@lru_cache(maxsize=64)
-def _take(count: int) -> str:
-    return _TAKE.format(",".join(["(?,?)"] * count))

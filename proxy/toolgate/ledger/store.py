@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from toolgate.core.model import Freeze
+from toolgate.ledger.balances import Change, Taken
 from toolgate.ledger.chain import Stored, Tip
 from toolgate.ledger.projection import Run
 
@@ -30,8 +32,11 @@ class Recovered:
 
     tip: Tip
     clean: bool = True  # the last writer stopped in order
-    taken: Mapping[str, int] = field(default_factory=dict)
-    runs: Mapping[str, Run] = field(default_factory=dict)
+    last_ms: int = 0  # the latest time in the journal's newest lines
+    changes: Sequence[Change] = ()  # every balance
+    arrivals: Mapping[str, int] = field(default_factory=dict)  # of paces
+    runs: Sequence[Run] = ()
+    freezes: Mapping[str, Freeze] = field(default_factory=dict)
     orphans: tuple[Orphan, ...] = ()
 
 
@@ -56,8 +61,12 @@ class Segment:
 class Store(Protocol):
     def recover(self, now_ms: int, idle_ms: int) -> Recovered: ...
 
-    def write(self, rows: Sequence[Stored], taken: Mapping[str, int], *, flush: bool) -> None:
-        """Keep the rows and add to the balances, in one act; `flush` makes them survive a power cut."""
+    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool) -> None:
+        """Keep the rows and what was taken with them, in one act; `flush` makes them survive a power cut."""
+        ...
+
+    def sweep(self, now_ms: int) -> bool:
+        """Remove some of what means nothing any more: windows and runs that are over. True while there is more."""
         ...
 
     def oldest(self, keep: Keep, tip: Tip, now_ms: int) -> Segment | None:

@@ -14,7 +14,7 @@ import contextlib
 import threading
 import time
 from asyncio import Future
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -23,7 +23,8 @@ from typing import Final
 import orjson
 
 from toolgate.core.journal import Body, encode, timestamp
-from toolgate.core.model import Charge, Event
+from toolgate.core.model import Event
+from toolgate.ledger.balances import NOTHING, Taken
 from toolgate.ledger.chain import JOURNAL_PRUNED, Stored, Tip, extend
 from toolgate.ledger.store import Keep, Segment, Store, Sync
 from toolgate.ports import LedgerError
@@ -44,9 +45,10 @@ class Entry:
     """One event on its way to the journal, and who waits for it."""
 
     body: Body
-    charges: Sequence[Charge] = ()
+    taken: Taken = NOTHING
     done: Future[None] | None = None
     due_s: float = 0.0  # when whoever waits gives up, by the event loop's clock
+    then: Callable[[], None] | None = None  # done in the event loop once it is committed
 
     @property
     def size(self) -> int:
@@ -208,7 +210,8 @@ class Writer:
     def _keep_rows(self, group: list[Entry], bodies: Sequence[Body]) -> None:
         tip, rows = extend(self._tip, bodies)
         self._seams.at("linked")
-        self._store.write(rows, _taken(group), flush=self._must_flush(bodies))
+        taken = [entry.taken for entry in group if entry.taken is not NOTHING]
+        self._store.write(rows, taken, flush=self._must_flush(bodies))
         self._tip = tip
         self._seams.at("committed")
         if group:
@@ -318,9 +321,12 @@ class Writer:
         self._not_pruned = why
 
     def _prune_once(self) -> None:
-        segment = self._store.oldest(self._rules.keep, self._tip, self._seams.clock())
+        now_ms = self._seams.clock()
+        has_more = self._store.sweep(now_ms)
+        segment = self._store.oldest(self._rules.keep, self._tip, now_ms)
         if segment is not None:
             self._prune(segment)
+        if segment is not None or has_more:
             self._prune_s = self._seams.monotonic() + PRUNE_PAUSE_S
 
     def _prune(self, segment: Segment) -> None:
@@ -359,11 +365,3 @@ def head_line(tip: Tip, at_ms: int) -> bytes:
         {"v": 1, "event": "Head", "writer": tip.writer, "seq": tip.seq, "at": timestamp(at_ms), "at_ms": at_ms,
          "hash": tip.hash}
     ) + b"\n"  # fmt: skip
-
-
-def _taken(group: Sequence[Entry]) -> dict[str, int]:
-    taken: Counter[str] = Counter()
-    for entry in group:
-        for charge in entry.charges:
-            taken[charge.key] += charge.amount
-    return {key: amount for key, amount in taken.items() if amount}

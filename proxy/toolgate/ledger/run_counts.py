@@ -21,18 +21,22 @@ class _Count:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunCounts:
     """The rows up to `row`, `rows` of them, by run and operation."""
 
     row: int = 0
     rows: int = 0
     _counts: dict[tuple[str, str], _Count] = field(default_factory=dict)
+    _heard: dict[str, int] = field(default_factory=dict)
 
     def add(self, rows: Sequence[Stored]) -> None:
         """Count rows that are committed."""
         for row in rows:
             kind, run, code = row[2], row[4], row[7]
-            if run is None or (kind != "Decided" and (kind != "Finished" or code is not None)):
+            if run is None:
+                continue
+            self._heard[run] = max(self._heard.get(run, 0), row[1])
+            if kind != "Decided" and (kind != "Finished" or code is not None):
                 continue
             key = run, row[6] or ""
             count = self._counts.get(key)
@@ -52,3 +56,8 @@ class Tally:
         """Yield run, operation, permits, refusals, and whether it was completed."""
         for (run, operation), count in self._counts.items():
             yield run, operation, count.permits, count.refusals, count.is_completed
+
+    def heard(self) -> Iterator[tuple[int, str]]:
+        """Yield when a run was last heard of, and the run."""
+        for run, at_ms in self._heard.items():
+            yield at_ms, run
