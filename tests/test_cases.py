@@ -19,6 +19,7 @@ from toolgate.testing.wants import differences
 ROOT = Path(__file__).parents[1]
 CASES = Path(__file__).parent / "cases"
 PAYMENTS = Path(__file__).parent / "golden" / "payments"
+ASSISTANT = Path(__file__).parent / "golden" / "assistant"
 ENVIRONMENTS = ("dev", "staging", "prod")
 DIGEST = Principal("metrics-digest", ("digest",))  # as in toolgate.yaml
 
@@ -33,6 +34,7 @@ SUITES = (
     (ROOT, "prod", suite_of(CASES / "prod")),
     (ROOT, "prod", suite_of(ROOT / "policies" / "tests")),
     (PAYMENTS, "prod", suite_of(PAYMENTS / "policies" / "tests")),
+    (ASSISTANT, "prod", suite_of(ASSISTANT / "policies" / "tests")),
 )
 
 

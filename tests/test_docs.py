@@ -223,6 +223,17 @@ def test_policy_examples_load(block: Block, tmp_path: Path) -> None:
         assert block.text.count("@id(") == len(bundle.policies.statements)
 
 
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == "budgets"], ids=str)
+def test_budget_examples_load(block: Block, tmp_path: Path) -> None:
+    """Budgets in the documentation fit the worked example's tools, in each of its environments."""
+    policies = shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    (policies / "budgets.yaml").write_text(block.text, encoding="utf-8")
+
+    for environment in ENVIRONMENTS:
+        bundle = load(Sources(ROOT / "toolspecs", policies, environment, ENVIRONMENTS))
+        assert block.text.count("name: ") == len(bundle.budgets.budgets) + len(bundle.budgets.limits)
+
+
 @needs_curl
 @pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
 def test_console_examples_run(page: Path, tmp_path: Path) -> None:

@@ -231,3 +231,15 @@ async def test_sighup_asks() -> None:
             await seen.until(lambda: seen.count == 1)
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def test_where_the_kernel_tells_nothing_files_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mounts of other machines send no news: whoever starts the gate there asks for looking instead."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "true")
+    (tmp_path / "tool.yaml").write_text("a")
+    os.utime(tmp_path / "tool.yaml", (0, 0))  # they are compared by whole seconds
+    async with watching(tmp_path) as seen:
+        (tmp_path / "tool.yaml").write_text("abc")
+        await seen.until(lambda: seen.count > 0)

@@ -123,7 +123,7 @@ journal:
   sync: effect
   keep: {age: 3 weeks, sise: 1GiB}
 limits: {connections: 0, in_flight: "3", queue: true, header_timeout_s: .5, call_timeout_s: 100000}
-ledger: redis://cache
+ledger: redis://:secret@cache
 identity: {anonymous: [a], issuers: []}
 polices: p/
 disclosure: 3
@@ -138,7 +138,7 @@ disclosure: 3
         "toolgate.yaml:8: settings.invalid: `limits.connections` must be at least 1",
         "toolgate.yaml:8: settings.invalid: `limits.in_flight` must be a whole number",
         "toolgate.yaml:8: settings.invalid: `limits.queue` must be a whole number",
-        "toolgate.yaml:9: settings.invalid: `ledger` names `redis:`, which a later version brings; use `sqlite:`",
+        "toolgate.yaml:9: settings.invalid: `ledger` holds a password; name it with `redis.password: ${file:PATH}` instead",
         "toolgate.yaml:10: settings.invalid: `identity.anonymous` must be a mapping of settings",
         "toolgate.yaml:11: settings.unknown_key: `polices` is not a setting; did you mean `policies`?",
         "toolgate.yaml:12: settings.invalid: `disclosure` must be `explain` or `hide`",
@@ -176,8 +176,9 @@ def test_a_slip_in_a_variable_is_an_error_and_a_strangers_is_not(tmp_path: Path)
         "TOOLGATE_PORT_8400_TCP_ADDR": "10.0.0.1",
         "TOOLGATE_ADMIN_SERVICE_HOST": "10.0.0.2",
     }
+    links["TOOLGATE_LISTEN__ADMIN"] = "off"
     assert loaded(tmp_path, **links, TOOLGATE_DEBUG="1").warnings == ()
-    assert loaded(tmp_path, TOOLGATE_IMAGE="x").warnings == (
+    assert loaded(tmp_path, TOOLGATE_LISTEN__ADMIN="off", TOOLGATE_IMAGE="x").warnings == (
         "the variable `TOOLGATE_IMAGE` is not a setting and is ignored",
     )
 
@@ -274,7 +275,23 @@ def test_what_is_allowed_but_unwise_is_warned_about(tmp_path: Path) -> None:
     text = "environment: prod\nlisten: {agent: '0.0.0.0:8400'}\nledger: 'memory:'\njournal: {sync: off}\n"
     warned = loaded(tmp_path, text).warnings
 
-    assert [warning.split(" ")[0] for warning in warned] == ["`listen.agent`", "`ledger`", "`journal.sync`"]
+    named = ["`listen.agent`", "`listen.admin`", "`ledger`", "`journal.sync`"]
+    assert sorted(named) == sorted(warning.split(" ")[0] for warning in warned)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen: {admin: 'unix:admin.sock'}",
+        "listen: {admin: off}",
+        "identity: {issuers: [{name: corp, issuer: 'https://a', audience: toolgate, jwks: {file: keys.json}}]}",
+    ],
+)
+def test_an_admin_port_without_tokens_is_warned_about(tmp_path: Path, text: str) -> None:
+    """An agent on the same host could thaw what was stopped; a socket, no listener or an issuer ends that."""
+    (warned,) = loaded(tmp_path, "environment: prod\n").warnings
+    assert warned.startswith("`listen.admin` is `127.0.0.1:8401` and asks for no token: whatever runs on this host")
+    assert loaded(tmp_path, f"environment: prod\n{text}\n").warnings == ()
 
 
 def test_contradictions_are_problems(tmp_path: Path) -> None:
@@ -344,12 +361,69 @@ def test_odd_origins_are_refused(tmp_path: Path, written: str) -> None:
     assert problems(tmp_path, flags={"environment": "prod", "listen.origins": written})
 
 
-@pytest.mark.parametrize(
-    "written", ["sqlite:", "sqlite://host/x.db", "postgres://x", "memory:x", "ledger.db", "sqlite:a?mode=ro"]
-)
+ODD_FILES = ["sqlite:", "sqlite://host/x.db", "postgres://x", "memory:x", "ledger.db", "sqlite:a?mode=ro"]
+ODD_STORES = ["redis:", "redis://", "redis://h:0", "redis://h:70000", "redis://h/x", "redis://h?db=1", "redis://u:p@h"]
+
+
+@pytest.mark.parametrize("written", [*ODD_FILES, *ODD_STORES, "rediss://h#x", "redis://h,i"])
 def test_odd_ledgers_are_refused(tmp_path: Path, written: str) -> None:
     """Only what can be opened."""
     assert problems(tmp_path, flags={"environment": "prod", "ledger": written})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "redis+sentinel://:p@one.example:26379/main/0",
+        "rediss+cluster://one.example",
+        "redis://a:1,b:2/0",
+        "redis://u:p@a,b",
+    ],
+)
+def test_a_sentinel_or_a_cluster_is_told_from_a_slip(tmp_path: Path, written: str) -> None:
+    """Whoever has one learns what to write; nothing of the URL is repeated."""
+    (said,) = problems(tmp_path, flags={"environment": "prod", "ledger": written})
+    assert "names a Sentinel, a Cluster or several servers" in said
+    assert written.partition("://")[2] not in said
+
+
+SHARED = """\
+environment: prod
+ledger: rediss://gate@cache.internal:6380/2
+keys: {mask: "${env:MASK}", run: "${env:RUN}"}
+"""
+
+
+def test_a_shared_ledger_keeps_its_journal_in_a_file(tmp_path: Path) -> None:
+    """What is taken is in the store, the journal is the gate's own, and every tool finds it there."""
+    settings = loaded(
+        tmp_path, SHARED + "redis: {journal: sqlite:own.db, prefix: prod, password: '${env:P}'}\n"
+    ).settings
+    assert settings.ledger == "rediss://gate@cache.internal:6380/2"
+    assert settings.journal_url == f"sqlite://{tmp_path}/own.db"
+
+
+def test_gates_that_share_state_share_keys(tmp_path: Path) -> None:
+    """A run opened at one gate is named at another, so the key is given, not made; and TLS is spoken or not named."""
+    text = "environment: prod\nledger: redis://cache/0\nredis: {ca_file: ca.pem, cert: c.pem}\n"
+    said = {problem.partition("settings.invalid: ")[2] for problem in problems(tmp_path, text)}
+    assert said == {
+        "`ledger` is shared with other gates, so `keys.mask` must be given: the same to all of them",
+        "`ledger` is shared with other gates, so `keys.run` must be given: the same to all of them",
+        "`redis` names certificates, and `ledger` speaks no TLS; write `rediss:` instead of `redis:`",
+        "`redis` has either `cert` or `key`; a client certificate needs both",
+    }
+    text = "environment: prod\nredis: {prefix: x}\n"
+    assert "is of use with `ledger: redis:…` only" in problems(tmp_path, text)[0]
+
+
+def test_a_store_in_the_clear_is_warned_about(tmp_path: Path) -> None:
+    """Beyond loopback, who is on the way could give a budget back."""
+    plain = SHARED.replace("rediss://gate@cache.internal:6380", "redis://cache.internal")
+    off = {"TOOLGATE_LISTEN__ADMIN": "off"}
+    warned = loaded(tmp_path, plain, **off).warnings
+    assert ["beyond loopback and without TLS" in warning for warning in warned] == [True]
+    assert loaded(tmp_path, SHARED, **off).warnings == ()
 
 
 @given(text=st.text(max_size=40), key=st.sampled_from(sorted(keys())))
@@ -371,3 +445,54 @@ def test_the_reference_has_every_setting_and_each_is_described() -> None:
     assert [row["key"] for row in rows] == list(keys())
     assert [key.name for key in keys().values() if not key.description.endswith(".")] == []
     assert [name for name in keys() if f"### `{name}`" not in text or variable(name) not in text] == []
+
+
+HOOK = "environment: prod\nwebhook:\n  url: {}\n  secret: ${{env:HOOK}}\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://hooks.example/x?y=1", "https://hooks.example:8443/", "http://127.0.0.1:9000/hooks", "http://[::1]:9/",
+     "http://localhost/"],
+)  # fmt: skip
+def test_people_are_told_over_tls_or_on_this_host(tmp_path: Path, url: str) -> None:
+    """What was stopped and why does not travel in the clear."""
+    webhook = loaded(tmp_path, HOOK.format(url)).settings.webhook
+
+    assert webhook is not None
+    assert (webhook.url, webhook.secret) == (url, Secret("env", "HOOK"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://hooks.example/", "http://10.0.0.7/", "https://user:pass@hooks.example/", "https://hooks.example/#x",
+     "http://127.0.0.1.evil.example/", "http://127.0.0.1:99999/", "ftp://127.0.0.1/", "hooks.example", "7"],
+)  # fmt: skip
+def test_a_webhook_that_would_tell_everybody_is_refused(tmp_path: Path, url: str) -> None:
+    """And the message does not repeat it: a URL may hold a secret."""
+    (problem,) = problems(tmp_path, HOOK.format(url))
+
+    assert problem.startswith("toolgate.yaml:3: settings.invalid: `webhook.url` must be an `https://` URL")
+    assert not any(part in problem for part in ("user:pass", "evil", "10.0.0.7", "ftp:"))
+
+
+def test_a_webhook_is_signed(tmp_path: Path) -> None:
+    """Half a webhook is none: without a secret nobody could tell its messages from another's."""
+    assert problems(tmp_path, "environment: prod\nwebhook: {url: 'https://hooks.example/'}\n") == [
+        "toolgate.yaml:2: settings.missing: `webhook.secret` is missing"
+    ]
+    assert loaded(tmp_path, "environment: prod\n").settings.webhook is None
+
+
+def test_the_run_key_is_named_and_never_written(tmp_path: Path) -> None:
+    """As the mask key: a reference, or made beside the ledger."""
+    keys_of = loaded(tmp_path, "environment: prod\nkeys: {run: '${file:run.key}'}\n").settings.keys
+    assert keys_of.run == Secret("file", str(tmp_path / "run.key"))
+    (problem,) = problems(tmp_path, "environment: prod\nkeys: {run: hunter2}\n")
+    assert "hunter2" not in problem
+
+
+def test_an_operators_token_is_no_setting(tmp_path: Path) -> None:
+    """Commands read it from `TOOLGATE_TOKEN`; nobody is warned of a stray variable, and nothing shows it."""
+    found = loaded(tmp_path, "environment: prod\n", TOOLGATE_TOKEN="eyJ.secret")
+    assert not any("TOKEN" in warning for warning in found.warnings)

@@ -91,7 +91,7 @@ class Scene:
         ids = count(1)
         world = World(
             ledger=self.ledger, upstream=self.shelf, meter=self.meter, mask=no_mask, now_ms=self.clock.now_ms,
-            monotonic_s=self.clock.monotonic_s, new_id=lambda: f"call-{next(ids)}",
+            monotonic_s=self.clock.monotonic_s, new_id=lambda _: f"call-{next(ids)}",
         )  # fmt: skip
         self.gateway = Gateway(world, self.bundle())
         self.lookout = Lookout(self.gateway, self._outside())

@@ -39,6 +39,7 @@ HOMES = {
     "pydantic": ("load", "settings"),
     "pydantic_core": ("load", "settings"),
     "pytest": ("testing",),
+    "redis": ("ledger",),
     "rfc8785": ("core",),
     "rich": ("cli",),
     "ryaml": ("load",),
@@ -157,3 +158,43 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
 
     assert wanted - locked("requirements.lock").keys() == set()
     assert wanted - locked("requirements-dev.lock").keys() == set()
+
+
+def _fields_of_values() -> dict[tuple[str, str], int]:
+    """How many fields each NamedTuple of the product has, by its module and name."""
+    return {
+        (f"toolgate.{place(path).replace('/', '.')}", node.name): sum(
+            isinstance(line, ast.AnnAssign) for line in node.body
+        )
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "NamedTuple" for base in node.bases)
+    }
+
+
+def _made_without_constructor() -> Iterator[tuple[str, tuple[str, str], ast.expr]]:
+    """Every `new(Class, values)`: where, the class, the values."""
+    for path in FILES:
+        module = tree(path)
+        here = f"toolgate.{place(path).replace('/', '.')}"
+        homes = {
+            name.asname or name.name: node.module
+            for node in ast.walk(module)
+            if isinstance(node, ast.ImportFrom)
+            for name in node.names
+        }
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "new":
+                made, values = node.args
+                assert isinstance(made, ast.Name)
+                yield f"{here}:{node.lineno}", (homes.get(made.id) or here, made.id), values
+
+
+def test_what_is_made_without_its_constructor_has_all_its_fields() -> None:
+    """`model.new` checks nothing and fills in no default: a field added to the class must be added there too."""
+    fields, made = _fields_of_values(), list(_made_without_constructor())
+    assert made
+    for where, name, values in made:
+        if isinstance(values, ast.Tuple) and not any(isinstance(each, ast.Starred) for each in values.elts):
+            assert (where, fields[name]) == (where, len(values.elts))

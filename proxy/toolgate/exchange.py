@@ -6,29 +6,37 @@ RULE: every exchange is finished exactly once, also when the agent goes away or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from toolgate.core import engine
+from toolgate.core.catalog import Operation
 from toolgate.core.codes import CODES
+from toolgate.core.cost import is_event_stream, is_json, settled
 from toolgate.core.environment import written_way
 from toolgate.core.events import finished, violation_json
+from toolgate.core.eventstream import EventReader
 from toolgate.core.mask import Masked
 from toolgate.core.model import (
     Completed,
+    Event,
     Failed,
     Json,
     Outcome,
     Permit,
     Recovery,
+    Refusal,
     Refused,
     Reply,
     Sent,
     ValidCall,
     Violation,
+    new,
 )
+from toolgate.core.quota import Standing
 from toolgate.ports import Ledger, LedgerError, Meter, Upstream, UpstreamError
+from toolgate.reserves import Reserves
 
 Mask: TypeAlias = Callable[[Mapping[str, Json], tuple[str, ...]], Masked]
 
@@ -41,10 +49,12 @@ class World:
     upstream: Upstream
     meter: Meter
     mask: Mask
-    now_ms: Callable[[], int]  # wall clock: for records only
+    now_ms: Callable[[], int]  # the gate's steady clock: what is decided and recorded goes by it
     monotonic_s: Callable[[], float]  # for durations and deadlines
-    new_id: Callable[[], str]
+    new_id: Callable[[int], str]  # of a call that came then
     call_timeout_s: float = 300.0
+    tell: Callable[[Event], None] = lambda _: None  # people, that a run was stopped
+    reserves: Reserves = field(default_factory=Reserves)  # of the calls under way
 
     @property
     def overdue(self) -> str:
@@ -55,13 +65,16 @@ class World:
 class Exchange:
     """One permitted call, until it is finished."""
 
-    __slots__ = ("_permit", "_run", "_sent_at", "_started", "_world")
+    __slots__ = ("_permit", "_prices", "_reply", "_run", "_sent_at", "_standing", "_started", "_world")
 
-    def __init__(self, world: World, permit: Permit, run: str, started: float) -> None:
+    def __init__(self, world: World, permit: Permit, run: str, started: float, standing: Standing | None) -> None:
         self._world = world
         self._permit = permit
         self._run = run
         self._started = started  # when the gate took the call
+        self._standing = standing  # None: nothing governs the call
+        self._reply: Reply | None = None  # as far as there is one
+        self._prices: Prices | None = None  # of a stream of events that say what the call costs
         self._sent_at = world.monotonic_s()
 
     async def settle(self, reply: Reply) -> Outcome:
@@ -70,17 +83,32 @@ class Exchange:
         violations: tuple[Violation, ...] = ()
         if operation.validate_responses != "off" and operation.responses.can_judge:
             reply, violations = await _judged(reply, self._permit.valid)
+        if engine.reads_reply(self._permit):
+            reply = await self._read_price(reply)
+        self._reply = reply
         outcome = engine.settle(self._permit, reply, violations)
         if isinstance(outcome, Completed) and not isinstance(reply.body, bytes):
-            return outcome._replace(reply=reply._replace(body=Streaming(self, outcome)))
-        await self.finish(outcome, len(reply.body) if isinstance(reply.body, bytes) else 0, violations)
+            outcome = outcome._replace(reply=reply._replace(body=Streaming(self, outcome)))
+        else:
+            await self.finish(outcome, len(reply.body) if isinstance(reply.body, bytes) else 0, violations)
+        standing = self._standing
+        if standing is None:
+            return outcome
+        if isinstance(outcome, Completed):
+            return new(Completed, (outcome.reply, outcome.source, outcome.operation, standing))
+        return outcome._replace(standing=standing)
+
+    async def withhold(self, refusal: Refusal) -> Refused:
+        """End a permitted call unsent, for what came to be known since it was permitted."""
+        outcome = Refused(refusal)
+        await self.finish(outcome, 0, why=refusal.detail)
         return outcome
 
     async def fail(self, code: str, detail: str, sent: Sent, size: int = 0, *, why: str | None = None) -> Failed:
         """End without an answer; `why` is for the journal only."""
         outcome = failed(code, detail, sent, self._permit.valid)
         await self.finish(outcome, size, why=why)
-        return outcome
+        return outcome if self._standing is None else outcome._replace(standing=self._standing)
 
     async def next_of(self, body: AsyncIterator[bytes]) -> bytes:
         """The next chunk. Raises UpstreamError once the call has taken longer than a call may take, also in silence."""
@@ -92,23 +120,70 @@ class Exchange:
             raise UpstreamError("upstream.timeout", self._world.overdue, sent="unknown") from None
         if left_s < 0:  # a stream that never falls silent gives the timeout no turn
             raise UpstreamError("upstream.timeout", self._world.overdue, sent="unknown")
+        if self._prices is not None:
+            self._prices.read(chunk)
         return chunk
 
     async def finish(
         self, outcome: Outcome, size: int, violations: tuple[Violation, ...] = (), *, why: str | None = None
     ) -> None:
         world, now = self._world, self._world.monotonic_s()
+        world.reserves.release(engine.reserved(self._permit))
         measured: dict[str, Json] = {"latency_ms": round((now - self._sent_at) * 1000, 3), "bytes": size}
         if why is not None:
             measured["why"] = why
         if violations:
             measured["off_schema"] = [violation_json(violation) for violation in violations]
+        sent = _sent(outcome)
+        bill = engine.billed(self._permit, sent, self._reply, self._prices.end() if self._prices else None)
+        settlement = engine.settlement(self._permit, sent, bill, size)
+        if settlement.costs:
+            measured["costs"] = settlement.costs
+        if bill.unpriced is not None:
+            measured["unpriced"] = bill.unpriced
+            world.meter.unpriced(self._permit.valid.operation.key, bill.unpriced)
         try:
-            await world.ledger.append(finished(self._permit.valid, outcome, world.now_ms(), self._run, measured))
+            event = finished(self._permit.valid, outcome, world.now_ms(), self._run, measured)
+            await world.ledger.finish(event, settlement)
         except LedgerError as error:
             # The call was sent, so its answer still belongs to the agent; readiness tells the operator.
             world.meter.defect("finishing a call", error)
+        if self._permit.guards:
+            world.meter.settled(self._permit.guards, settlement)
         world.meter.ended(*labels(outcome, self._permit.valid), now - self._started, now - self._sent_at)
+
+    async def _read_price(self, reply: Reply) -> Reply:
+        """Hold a JSON answer that says what the call cost; events are read as they pass, and a longer one says nothing."""
+        headers, operation = dict(reply.headers), self._permit.valid.operation
+        if is_json(headers):
+            return reply._replace(body=await held(reply.body, operation.limits.max_response))
+        if is_event_stream(headers):
+            self._prices = Prices(operation, reply)
+            if isinstance(reply.body, bytes):
+                self._prices.read(reply.body)
+        return reply
+
+
+class Prices:
+    """What the events of a stream say that the call cost: of each cost the last one that says it."""
+
+    def __init__(self, operation: Operation, reply: Reply) -> None:
+        self._terms = operation.terms
+        self._reply = reply
+        self._reader = EventReader(operation.limits.max_response)
+        self._said: dict[str, int] = {}
+
+    def read(self, chunk: bytes) -> None:
+        self._learn(self._reader.feed(chunk))
+
+    def end(self) -> Mapping[str, int]:
+        """All that was said, also by an event that broke off before the line that ends it."""
+        self._learn(self._reader.end())
+        return self._said
+
+    def _learn(self, events: Iterable[bytes]) -> None:
+        for content in events:
+            self._said |= settled(self._terms, self._reply._replace(body=content))
 
 
 class Streaming:
@@ -183,9 +258,20 @@ def labels(outcome: Outcome, valid: ValidCall | None = None) -> tuple[str | None
         case Completed():
             return (valid.operation.key if valid else None), "completed"
         case Refused(refusal):
-            return (refusal.operation.key if refusal.operation else None), refusal.code.code
+            operation = refusal.operation or (valid.operation if valid else None)
+            return (operation.key if operation else None), refusal.code.code
         case Failed():
             return (outcome.operation.key if outcome.operation else None), outcome.code.code
+
+
+def _sent(outcome: Outcome) -> Sent:
+    match outcome:
+        case Completed():
+            return "yes"
+        case Refused():
+            return "no"
+        case Failed():
+            return outcome.sent
 
 
 async def _judged(reply: Reply, valid: ValidCall) -> tuple[Reply, tuple[Violation, ...]]:

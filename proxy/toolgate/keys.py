@@ -27,11 +27,17 @@ def mask_secret(given: str | None, beside: Path | None, entropy: Callable[[int],
 
     `beside` is the ledger's file (`ledger.file_of(url)`). Raises LedgerError when the key is unusable.
     """
-    if given is not None:
-        return _decoded(given, "`keys.mask`")
-    if beside is None:
-        return entropy(KEY_BYTES)
-    return read_or_make(mask_file(beside), entropy)
+    return _secret("`keys.mask`", given, mask_file(beside) if beside else None, entropy)
+
+
+def run_secret(given: str | None, beside: Path | None, entropy: Callable[[int], bytes] = os.urandom) -> bytes:
+    """The secret of `keys.run`, found as that of `keys.mask` is. Raises LedgerError when the key is unusable."""
+    return _secret("`keys.run`", given, run_file(beside) if beside else None, entropy)
+
+
+def webhook_secret(given: str) -> bytes:
+    """The secret of `webhook.secret`; `whsec_` before it is how Standard Webhooks writes one. Raises LedgerError."""
+    return _decoded(given.strip().removeprefix("whsec_"), "`webhook.secret`")
 
 
 def kept_mask_secret(given: str | None, beside: Path) -> bytes:
@@ -48,17 +54,21 @@ def kept_mask_secret(given: str | None, beside: Path) -> bytes:
     return _decoded(kept.decode("ascii", "replace"), f"the key file `{file}`")
 
 
-def secret_text(secret: Secret) -> str:
-    """What `keys.mask` names. Raises BundleError when it cannot be read."""
+def secret_text(secret: Secret, setting: str = "keys.mask") -> str:
+    """What a setting such as `keys.mask` names. Raises BundleError when it cannot be read."""
     try:
         return Path(secret.name).read_text() if secret.source == "file" else os.environ[secret.name]
     except (OSError, UnicodeDecodeError, KeyError) as error:
-        message = f"`keys.mask`: `${{{secret.source}:{secret.name}}}` cannot be read"
+        message = f"`{setting}`: `${{{secret.source}:{secret.name}}}` cannot be read"
         raise BundleError([Problem("settings", 0, "keys.unreadable", message)]) from error
 
 
 def mask_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.mask-key")
+
+
+def run_file(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.run-key")
 
 
 def read_or_make(path: Path, entropy: Callable[[int], bytes]) -> bytes:
@@ -104,6 +114,12 @@ def regular_file(path: Path, most: int) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError
         return file.read(most + 1)
+
+
+def _secret(name: str, given: str | None, file: Path | None, entropy: Callable[[int], bytes]) -> bytes:
+    if given is not None:
+        return _decoded(given, name)
+    return entropy(KEY_BYTES) if file is None else read_or_make(file, entropy)
 
 
 def _check(found: os.stat_result, path: Path) -> None:

@@ -7,8 +7,9 @@ Labels are registered operations and codes only, so that no caller can grow the 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -16,19 +17,25 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from toolgate.core.codes import CODES
+from toolgate.core.model import Guard, Settlement
+from toolgate.core.runs import Kind
 from toolgate.situation import Reading
+from toolgate.tally import Tally, in_units
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNKNOWN: Final = "_unknown"
 BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OUTCOMES: Final = frozenset(CODES) | {"completed"}
+_ERROR: Final = "status"  # an error that says nothing of its cost is no surprise
 _RELOADS: Final = ("loaded", "refused")
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 
 class Log(Protocol):
     """The operations log: an event name in the past tense, and data in keys."""
 
     def error(self, event: str, **data: object) -> object: ...
+    def warning(self, event: str, **data: object) -> object: ...
 
 
 class _Histogram:
@@ -65,6 +72,10 @@ class Metrics(Collector):
         self.key_ages_s: Callable[[], Mapping[str, float]] = dict  # by issuer
         self.catalogues: Callable[[], Iterable[Reading]] = tuple
         self._flips: dict[tuple[str, str], int] = {}
+        self._unpriced: dict[tuple[str, str], int] = {}
+        self.tally = Tally()
+        self.freezes: Callable[[], Iterable[str]] = tuple  # by `everything` or `kind:name`
+        self._stopped: dict[str, int] = {}
         self._defects = 0
         self._reloads = dict.fromkeys(_RELOADS, 0)
         self._bundle = ("", "", "")
@@ -82,6 +93,18 @@ class Metrics(Collector):
         self._call_s.add(seconds)
         if upstream_seconds:
             self._upstream_s.add(upstream_seconds)
+
+    def settled(self, guards: tuple[Guard, ...], settlement: Settlement) -> None:
+        self.tally.settle(guards, settlement)
+
+    def unpriced(self, operation: str, why: str) -> None:
+        """Count it, and tell of the first, the tenth, the hundredth: whoever calls decides how often it happens."""
+        count = self._unpriced[operation, why] = self._unpriced.get((operation, why), 0) + 1
+        if why != _ERROR and str(count).strip("0") == "1":
+            self._log.warning("reply_unpriced", operation=operation, why=why, count=count)
+
+    def short(self, key: str) -> None:
+        self.tally.refuse(key)
 
     def flipped(self, operation: str, would: str) -> None:
         key = (operation, would)
@@ -102,6 +125,11 @@ class Metrics(Collector):
         """Count an answer to who calls, by the name of a configured issuer."""
         key = (issuer, result)
         self._authentications[key] = self._authentications.get(key, 0) + 1
+
+    def run_stopped(self, code: str) -> None:
+        """Count a run that was stopped, by the code of the refusal that stopped it."""
+        known = code if code in CODES else UNKNOWN
+        self._stopped[known] = self._stopped.get(known, 0) + 1
 
     def serving(self, revision: str, environment: str, version: str) -> None:
         """Name the bundle that is served from now on."""
@@ -137,6 +165,8 @@ class Metrics(Collector):
         yield wire
         yield from self._collect_identity()
         yield from self._collect_catalogues()
+        yield from self._collect_budgets()
+        yield from self._collect_stops()
         reloads = CounterMetricFamily("toolgate_bundle_reload", "Reloads of the bundle.", labels=("result",))
         for result, count in self._reloads.items():
             reloads.add_metric((result,), count)
@@ -160,6 +190,50 @@ class Metrics(Collector):
             yield GaugeMetricFamily(name, meaning, value=read())
         for name, meaning, read in self._counters:
             yield CounterMetricFamily(name, meaning, value=read())
+
+    def _collect_budgets(self) -> Iterator[Metric]:
+        tally, named = self.tally, ("budget", "dimension")
+        spent = CounterMetricFamily("toolgate_budget_spent", "What calls came to, overrun included.", labels=named)
+        for labels, amount in sorted(tally.spent.items()):
+            spent.add_metric(labels, in_units(labels[1], amount))
+        refused = CounterMetricFamily("toolgate_budget_refusals", "Calls a budget did not cover.", labels=named)
+        for labels, count in sorted(tally.refusals.items()):
+            refused.add_metric(labels, count)
+        limited = CounterMetricFamily(
+            "toolgate_limit_refusals", "Calls a limit did not let through.", labels=("limit",)
+        )
+        for limit, count in sorted(tally.limited.items()):
+            limited.add_metric((limit,), count)
+        left = GaugeMetricFamily(
+            "toolgate_budget_left", "What is left of a budget to whoever has taken most of it.", labels=named
+        )
+        spenders = GaugeMetricFamily("toolgate_budget_spenders", "How many have taken of a budget.", labels=named)
+        for each in tally.standing:
+            budget = each.budget
+            rest = each.most[0].left if each.most else budget.given
+            left.add_metric((budget.name, budget.dimension), in_units(budget.dimension, rest))
+            spenders.add_metric((budget.name, budget.dimension), each.spenders)
+        yield from (spent, refused, limited, left, spenders, self._collect_unpriced())
+
+    def _collect_unpriced(self) -> Metric:
+        unpriced = CounterMetricFamily(
+            "toolgate_unpriced",
+            "Replies that did not say what their calls cost.",
+            labels=("tool", "operation", "why"),
+        )
+        for (operation, why), count in sorted(self._unpriced.items()):
+            unpriced.add_metric((operation.partition(".")[0], operation, why), count)
+        return unpriced
+
+    def _collect_stops(self) -> Iterator[Metric]:
+        frozen = GaugeMetricFamily("toolgate_frozen", "What the kill switch holds, by kind.", labels=("kind",))
+        held = Counter(key.partition(":")[0] for key in self.freezes())
+        for kind in KINDS:
+            frozen.add_metric((kind,), held[kind])
+        stopped = CounterMetricFamily("toolgate_runs_stopped", "Runs the gate stopped, by why.", labels=("code",))
+        for code, count in sorted(self._stopped.items()):
+            stopped.add_metric((code,), count)
+        yield from (frozen, stopped)
 
     def _collect_catalogues(self) -> Iterator[Metric]:
         sizes = GaugeMetricFamily(

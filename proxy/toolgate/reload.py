@@ -11,13 +11,18 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from watchfiles import Change, awatch
+from watchfiles import Change
+from watchfiles._rust_notify import RustNotify
 
 _CONFIGMAP_SWAP: Final = "..data"  # the symbolic link Kubernetes swaps when a ConfigMap or Secret changes
 _DEBOUNCE_MS: Final = 300
 _STEP_MS: Final = 50
+_UNTIL_TOLD_MS: Final = 0
+_ITSELF: Final = 0  # how deep a watch looks
+_INSIDE: Final = 1
+_NO: Final = frozenset({"false", "disable", "disabled"})  # what watchfiles takes for no
 _RETRY_S: Final = 1.0
 _CLOCK_STEP_NS: Final = 20_000_000  # inodes are stamped with the time of the last tick, up to 10 ms ago
 
@@ -97,8 +102,9 @@ async def _watch_contents(
         return
     shown = _shown_in(present)
     try:
-        async for _ in awatch(*present, watch_filter=shown, debounce=debounce_ms, step=_STEP_MS, stop_event=moved):
-            changed()
+        with _opened(present, _INSIDE) as watcher:
+            while await _changed(watcher, shown, moved, debounce_ms):
+                changed()
     except (FileNotFoundError, PermissionError):
         await _pause(moved)
 
@@ -108,18 +114,52 @@ async def _watch_places(folders: tuple[Path, ...], moved: asyncio.Event, debounc
     places = {_place(folder) for folder in folders}
     names = {str(name) for path in places for name in (path, path.parent, path.with_name(_CONFIGMAP_SWAP))}
     try:
-        async for _ in awatch(
-            *{path.parent for path in places},
-            watch_filter=lambda change, path: path in names and change is not Change.modified,
-            debounce=debounce_ms,
-            step=_STEP_MS,
-            recursive=False,
-            stop_event=moved,
-        ):
-            break
+        with _opened({path.parent for path in places}, _ITSELF) as watcher:
+            await _changed(
+                watcher, lambda change, path: path in names and change is not Change.modified, moved, debounce_ms
+            )
     except (FileNotFoundError, PermissionError):
         await _pause(moved)
     moved.set()
+
+
+def _opened(folders: Iterable[Path], depth: Literal[0, 1]) -> RustNotify:
+    """A watch that stands when this returns.
+
+    It is what `watchfiles.awatch` asks, by way of anyio: that would be 20 ms more to start, and a megabyte.
+    """
+    return RustNotify(
+        [str(folder) for folder in folders],
+        debug=False,
+        force_polling=_must_poll(),
+        poll_delay_ms=_DEBOUNCE_MS,
+        recursive=depth == _INSIDE,
+        ignore_permission_denied=False,
+    )
+
+
+def _must_poll() -> bool:
+    """Where the kernel tells nothing: under WSL, and on mounts of which whoever started this process knows it."""
+    said = os.environ.get("WATCHFILES_FORCE_POLLING", "")
+    return said.lower() not in _NO if said else "microsoft-standard" in os.uname().release.lower()
+
+
+async def _changed(
+    watcher: RustNotify, counts: Callable[[Change, str], bool], moved: asyncio.Event, debounce_ms: int
+) -> bool:
+    """Wait for a change that counts; False once `moved` is set instead, which a cancelled wait does itself."""
+    loop = asyncio.get_running_loop()
+    while not moved.is_set():
+        asked = loop.run_in_executor(None, watcher.watch, debounce_ms, _STEP_MS, _UNTIL_TOLD_MS, moved)
+        try:
+            found = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            moved.set()  # the thread looks at it at each step, and the watch is closed only after it has ended
+            await asyncio.wait([asked])
+            raise
+        if isinstance(found, set) and any(counts(Change(kind), path) for kind, path in found):
+            return True
+    return False
 
 
 async def _pause(moved: asyncio.Event) -> None:

@@ -48,8 +48,8 @@ SOCKET: Door = lambda it: it.operators_at_socket()  # noqa: E731  # as above
     ("issuers", "anonymous", "door", "without", "with_one"),
     [
         (0, WORKLOAD, AGENTS, "digest reader", "auth.invalid"),
-        (0, WORKLOAD, PORT, "digest admin", "auth.invalid"),
-        (0, WORKLOAD, SOCKET, "digest admin", "auth.invalid"),
+        (0, WORKLOAD, PORT, "admin listener, no token admin", "auth.invalid"),
+        (0, WORKLOAD, SOCKET, "operator admin", "auth.invalid"),
         (1, None, AGENTS, "auth.missing", "corp/alice"),
         (1, None, PORT, "auth.missing", "corp/alice"),
         (1, None, SOCKET, "operator admin", "corp/alice"),

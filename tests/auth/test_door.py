@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from tests.auth.idp import NOW, World, corp, token, world
-from tests.wire.door import FakeCounts, FakeGateway, FakeLog, FakeOwn
+from tests.wire.door import RUNS, FakeCounts, FakeGateway, FakeLog, FakeOwn
 
 from toolgate import ledger as ledgers
 from toolgate.auth import Anonymous, Authenticator, Operators
@@ -23,8 +23,8 @@ from toolgate.listeners.answers import Front
 from toolgate.listeners.calls import Calls, Places
 from toolgate.listeners.health import Health, OwnFront
 from toolgate.listeners.http import AgentFront
-from toolgate.listeners.refusals import Refusals, Sampled
 from toolgate.listeners.server import Bounds, Listener
+from toolgate.listeners.voice import Sampled, Voice
 from toolgate.listeners.wire import Rules
 
 READS = ("/-/journal", "/-/journal/verify", "/-/runs", "/-/runs/r1", "/-/bundle")
@@ -68,15 +68,15 @@ async def opened(
         await listener.close()
 
 
-def says(gateway: FakeGateway, counts: FakeCounts, log: FakeLog) -> Refusals:
+def says(gateway: FakeGateway, counts: FakeCounts, log: FakeLog) -> Voice:
     ids = itertools.count()
-    return Refusals("agent", lambda: gateway.bundle, lambda: f"own{next(ids)}", counts, Sampled(log, lambda: 0.0))
+    return Voice("agent", lambda: gateway.bundle, lambda: f"own{next(ids)}", counts, Sampled(log, lambda: 0.0))
 
 
 @contextlib.asynccontextmanager
 async def agents(who: Authenticator, rules: Rules) -> AsyncIterator[Door]:
     gateway, counts, log = FakeGateway(), FakeCounts(), FakeLog()
-    front = AgentFront(Calls(gateway, Places(9, 9), "explain"), FakeOwn(), who, says(gateway, counts, log))
+    front = AgentFront(Calls(gateway, Places(9, 9), "explain"), FakeOwn(), who, RUNS, says(gateway, counts, log))
     async with opened(front, gateway, counts, log, rules) as door:
         yield door
 
@@ -84,15 +84,15 @@ async def agents(who: Authenticator, rules: Rules) -> AsyncIterator[Door]:
 @contextlib.asynccontextmanager
 async def operators(who: Authenticator) -> AsyncIterator[Door]:
     gateway, counts, log = FakeGateway(), FakeCounts(), FakeLog()
-    refusals, ledger, reloads = says(gateway, counts, log), ledgers.open("memory:", clock=lambda: 0), []
+    voice, ledger, reloads = says(gateway, counts, log), ledgers.open("memory:", clock=lambda: 0), []
 
     async def reload() -> None:
         reloads.append(None)
 
     health = Health(lambda: gateway.bundle, lambda: None, lambda: None)
-    api = AdminApi(lambda: gateway.bundle, reload, ledger.journal, health, refusals)
+    api = AdminApi(lambda: gateway.bundle, reload, ledger.journal, health, voice)
     try:
-        async with opened(OwnFront(api.routes, refusals, who), gateway, counts, log, READ) as door:
+        async with opened(OwnFront(api.routes, voice, who), gateway, counts, log, READ) as door:
             door.reloads = reloads
             yield door
     finally:

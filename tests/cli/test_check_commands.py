@@ -17,6 +17,7 @@ import jsonschema_rs
 import pytest
 import yaml
 from click.testing import Result
+from tests.cli.conftest import OPEN_ADMIN
 from tests.support.policies import permit_all
 
 from toolgate.cli.schema import FILES, published
@@ -33,7 +34,7 @@ def test_check_reports_what_is_enforced_and_what_is_not(toolgate: Toolgate, proj
     shown = toolgate("check")
 
     assert project.is_dir()
-    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert (shown.exit_code, shown.stderr) == (0, OPEN_ADMIN)
     assert (
         "toolspecs/shop/openapi.yaml  Shop (OpenAPI 3.1)\n  enforced: 6 operations, 3 parameters, 1 request body"
         in shown.stdout
@@ -109,7 +110,8 @@ def test_explain_says_stage_by_stage_why(toolgate: Toolgate, project: Path) -> N
     assert "refused: arguments.invalid (InvalidArguments)" in invalid.output
     refused = toolgate("explain", "-X", "DELETE", "/shop/orders/7", "--json")
     assert (refused.exit_code, json.loads(refused.stdout)["decision"]["code"]) == (1, "tool.disallowed")
-    assert [stage["result"] for stage in json.loads(refused.stdout)["stages"]][:3] == [
+    assert [stage["result"] for stage in json.loads(refused.stdout)["stages"]][:4] == [
+        "passed",
         "passed",
         "refused",
         "not reached",
@@ -241,9 +243,9 @@ def test_the_main_path_as_processes(process: Process, folder: Path) -> None:
     """init, check, explain, serve --check: nothing on standard error, nothing but results on standard output."""
     for words in (
         ("init", "--openapi", "openapi.yaml", "--tool", "shop"),
-        ("check",),
+        ("check", "--set", "listen.admin=off"),
         ("explain", "shop.listOrders"),
-        ("serve", "--check"),
+        ("serve", "--check", "--listen-admin", "off"),
     ):
         shown = process(*words)
         assert (shown.returncode, shown.stderr) == (0, ""), words
@@ -365,6 +367,27 @@ def test_an_environment_without_a_tool_is_a_warning(toolgate: Toolgate, project:
     file.write_text(file.read_text().replace("environments: [dev]", "environments: [dev, prod]"))
     for words in (("check",), ("serve", "--check")):
         here, there = toolgate(*words), toolgate(*words, "--environment", "prod")
-        assert (here.exit_code, here.stderr) == (0, "")
+        assert (here.exit_code, here.stderr) == (0, OPEN_ADMIN)
         assert there.exit_code == 0
-        assert there.stderr.startswith("warning: no tool has an entry for `prod`, so every call would be refused; add")
+        assert there.stderr.removeprefix(OPEN_ADMIN).startswith(
+            "warning: no tool has an entry for `prod`, so every call would be refused; add"
+        )
+
+
+@pytest.mark.parametrize(
+    ("secret", "code", "told"),
+    [
+        ("${file:none}", 2, "`webhook.secret`: `${file:"),
+        ("${env:SHORT}", 3, "`webhook.secret`"),
+    ],
+)
+def test_serve_check_reads_the_secrets_a_start_would(
+    toolgate: Toolgate, project: Path, secret: str, code: int, told: str
+) -> None:
+    """What passes here starts: a secret that is missing, or too short, is told now."""
+    file = project / "toolgate.yaml"
+    file.write_text(file.read_text() + f'webhook: {{url: "https://hooks.example/x", secret: "{secret}"}}\n')
+    done = toolgate("serve", "--check", SHORT="c2hvcnQ=")
+
+    assert done.exit_code == code
+    assert told in done.stderr + done.stdout

@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from tests.support.shop import SETTINGS
 
 Toolgate = Callable[..., Result]
 
-SETTINGS = """\
-environment: prod
-environments: [dev, prod]
-identity: {anonymous: {id: shop-agent, roles: [clerk]}}
-"""
 TOOL = """\
 tool: shop
 openapi: openapi.yaml
@@ -74,7 +70,7 @@ def test_nothing_changes(toolgate: Toolgate, old: Path, new: Path) -> None:
 
     assert old.is_dir()
     assert (0, "ok: nothing that is compared changes\n", "") == (done.exit_code, done.stdout, done.stderr)
-    assert {"changed": False, "environments": [], "statements": [], "operations": [], "resources": [], "access": [], "cases": []} == json.loads(toolgate("diff", "old", "new", "--json").stdout)  # fmt: skip
+    assert {"changed": False, "environments": [], "statements": [], "operations": [], "resources": [], "budgets": [], "access": [], "cases": []} == json.loads(toolgate("diff", "old", "new", "--json").stdout)  # fmt: skip
 
 
 def test_a_statement_that_goes_takes_access_with_it(toolgate: Toolgate, old: Path, new: Path) -> None:
@@ -143,6 +139,46 @@ operations:
   getOrder: {resources: [{type: Order, at: "$args.id"}]}
   createOrder: {covers: [{type: Order, where: {state: open}, at: "$args#/body/ids/*"}]}
 """
+
+
+BUDGETS = """\
+budgets:
+  - {name: run-spend, scope: [run], usd: "0.05"}
+  - {name: writes, scope: [run], calls: 5, match: {operations: [shop.getOrder]}}
+limits:
+  - {name: pace, scope: [principal, tool], rate: 20/s}
+loops: {identical_refusals: 3}
+"""
+
+
+def test_what_may_be_spent(toolgate: Toolgate, old: Path, new: Path) -> None:
+    """Budgets, limits and loops in the words of the file, also where another set of operations is meant; costs too."""
+    priced = "tool: shop\noperations: {getOrder: {cost: {usd: 0.01}}}\n"
+    for side in (old, new):
+        replace(side / "toolspecs/shop/tool.yaml", "tool: shop\n", priced)
+        (side / "policies/budgets.yaml").write_text(BUDGETS)
+    assert 0 == toolgate("diff", "old", "new").exit_code
+    for before, after in (
+        ('"0.05"', '"0.1"'),
+        ("[shop.getOrder]", "[shop.listOrders]"),
+        ("20/s", "10/s"),
+        ("loops: {identical_refusals: 3}\n", ""),
+    ):
+        replace(new / "policies/budgets.yaml", before, after)
+    replace(new / "toolspecs/shop/tool.yaml", "0.01", "0.02")
+    done = toolgate("diff", "old", "new", "-e", "prod")
+
+    assert 1 == done.exit_code
+    assert "operations\n  in prod: cost: usd 0.01 → usd 0.02: `shop.getOrder`\n" in done.stdout
+    assert (
+        "budgets\n"
+        "  in prod, budget run-spend (usd): 0.05 usd by run → 0.1 usd by run\n"
+        "  in prod, budget writes (calls): 5 calls by run, for 1 operation → 5 calls by run, for 1 operation, of other operations\n"
+        "  in prod, limit pace: 20/s, 20 at once by principal, tool → 10/s, 10 at once by principal, tool\n"
+        "  in prod, loops identical_refusals: 3 → none\n"
+    ) in done.stdout
+    shown = json.loads(toolgate("diff", "old", "new", "-e", "prod", "--json").stdout)["budgets"]
+    assert {"environment": "prod", "bound": "loops identical_refusals", "old": "3", "new": "none"} in shown
 
 
 def test_what_exists_and_what_it_is_like(toolgate: Toolgate, old: Path, new: Path) -> None:

@@ -31,11 +31,23 @@ def test_it_writes_what_a_first_gate_needs(toolgate: Toolgate, folder: Path) -> 
 
     assert shown.exit_code == 0
     assert shown.output == (
-        "wrote policies/shop.cedar\nwrote toolgate.yaml\nwrote toolspecs/shop/openapi.yaml\nwrote toolspecs/shop/tool.yaml\n"
+        "wrote policies/budgets.yaml\nwrote policies/shop.cedar\nwrote toolgate.yaml\nwrote toolspecs/shop/openapi.yaml\nwrote toolspecs/shop/tool.yaml\n"
         "\n6 operations: 2 read, 2 write, 2 destructive; allowed in dev: the reads\n"
         "\nNext:\n  toolgate check\n  toolgate serve\n  curl http://127.0.0.1:8400/-/tools\n"
     )
     assert (folder / "toolspecs/shop/openapi.yaml").read_bytes() == (folder / "openapi.yaml").read_bytes()
+
+
+def test_the_budgets_it_proposes_are_budgets(toolgate: Toolgate, project: Path) -> None:
+    """They wait in comments; whoever takes the `#` away has a file that loads."""
+    file = project / "policies/budgets.yaml"
+    assert yaml.safe_load(file.read_text()) == {"apiVersion": "toolgate/v1"}
+    head, *rest = file.read_text().splitlines()
+    file.write_text("\n".join((head, *(line.removeprefix("# ") for line in rest))))
+    shown = toolgate("check")
+
+    assert shown.exit_code == 0
+    assert "budgets: 2 budgets (calls), 2 limits; loops are looked for" in shown.output
 
 
 def test_reads_are_allowed_and_the_rest_waits_in_comments(project: Path) -> None:
@@ -126,6 +138,7 @@ def test_another_folder_and_json(toolgate: Toolgate, folder: Path) -> None:
 
     assert shown["operations"] == {"total": 6, "read": 2, "write": 2, "destructive": 2}
     assert shown["written"] == [
+        "gate/policies/budgets.yaml",
         "gate/policies/shop.cedar",
         "gate/toolgate.yaml",
         "gate/toolspecs/shop/openapi.yaml",

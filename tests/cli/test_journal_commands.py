@@ -19,8 +19,10 @@ from click.testing import Result
 
 from toolgate import ledger as ledgers
 from toolgate.cli.telling import asked
+from toolgate.core import runs
+from toolgate.core.journal import timestamp
 from toolgate.core.mask import mask, mask_key, patterns
-from toolgate.core.model import Event
+from toolgate.core.model import Call, Event, Freeze, Named, OpenedRun, Principal
 from toolgate.keys import mask_file, mask_secret
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +66,7 @@ FINISHED = {
 async def written(path: Path, *events: tuple[str, dict[str, Any], str | None]) -> None:
     ticks = itertools.count(NOW_MS, 1000)
     ledger = ledgers.open(f"sqlite://{path}", clock=lambda: next(ticks))
-    run, _ = ledger.next_in_run("digest", NOW_MS)
+    run, _ = ledger.next_in_run(Call("", NOW_MS, Principal("digest"), Named("", {})))
     for kind, data, call in events:
         await ledger.append(Event(kind, next(ticks), data, call, run))
     await ledger.close()
@@ -171,10 +173,70 @@ def test_runs_are_listed_with_their_counts(toolgate: Toolgate, journal: Path) ->
         "calls",
         "refused",
         "failed",
+        "state",
+        "labels",
     ]
     assert [(run["principal"], run["calls"], run["refusals"], run["failures"]) for run in listed] == [
         ("digest", 4, 2, 1)
     ]
+
+
+async def test_a_stopped_run_says_how_it_goes_on(toolgate: Toolgate, tmp_path: Path) -> None:
+    """Its state stands in the first line, what to type in the last; the gate's own readings are not the newest run."""
+    ledger = ledgers.open(f"sqlite://{tmp_path}/other.db", clock=lambda: NOW_MS)
+    for event in (
+        runs.implicit("run_1", "digest", NOW_MS),
+        Event("Decided", NOW_MS, QUERIED, "C9", "run_1"),
+        runs.stopped("run_1", "digest", "20 of its calls were refused", "policy.denied", NOW_MS + 2),
+        runs.implicit("run_2", "toolgate", NOW_MS + 3),
+        Event("Decided", NOW_MS + 3, {**QUERIED, "principal": "toolgate"}, "C10", "run_2"),
+    ):
+        await ledger.record(event, ())
+    await ledger.close()
+    lines = toolgate("runs", "show", "--file", str(tmp_path / "other.db")).output.splitlines()
+
+    assert lines[0].startswith("Run run_1  digest  prod  ")
+    assert lines[0].endswith("  1 call, 0 refused  stopped")
+    assert lines[-1] == 'let it go on with: toolgate thaw --run run_1 --why "…"'
+
+
+@pytest.mark.parametrize("url", ["sqlite", "memory"])
+async def test_a_run_that_was_opened_and_ended_says_so(toolgate: Toolgate, tmp_path: Path, url: str) -> None:
+    """How it was opened, why it was stopped, who thawed it; its state in the listing; what calls cost."""
+    run, by = OpenedRun("run_1", NOW_MS + 60_000, ("run_0",)), Freeze("olga", "the loop\x1b is fixed", NOW_MS + 3)
+    turns = (
+        runs.opened(run, "digest", {"task": "weekly"}, NOW_MS),
+        Event("Decided", NOW_MS, QUERIED, "C9", "run_1"),
+        Event("Finished", NOW_MS, {**FINISHED, "costs": {"usd": 2_000}}, "C9", "run_1"),
+        runs.stopped("run_1", "digest", "the same refusal 3 times", "loop.repeated_refusal", NOW_MS + 2),
+        runs.switched("thaw", "run", "run_1", by),
+        runs.finished("run_1", "digest", 1, NOW_MS + 4),
+    )
+    path = tmp_path / "other.db"
+    ledger = ledgers.open("memory:" if url == "memory" else f"sqlite://{path}", clock=lambda: NOW_MS)
+    states = []
+    for event in turns:
+        await ledger.record(event, ())
+        states += [found.state for found in ledger.journal.runs() if found.labels == {"task": "weekly"}]
+    await ledger.close()
+    assert states == ["open", "open", "open", "stopped", "open", "finished"]
+    if url == "memory":
+        return
+    shown = toolgate("runs", "show", "run_1", "--file", str(path))
+    lines = shown.output.splitlines()
+    assert lines[0].endswith("  1 call, 0 refused, for 0.002 usd  finished")
+    assert lines[1] == f"  opened  in run_0  task=weekly  its token ends {timestamp(NOW_MS + 60_000)}"
+    assert lines[5].startswith("  outcome  completed with status 200 in 12.5 ms, for 0.002 usd")
+    assert lines[7:] == [
+        f"stopped  {timestamp(NOW_MS + 2)}  the same refusal 3 times",
+        "",
+        f"thawed  {timestamp(NOW_MS + 3)}  by olga: the loop\\x1b is fixed",
+        "",
+        f"finished  {timestamp(NOW_MS + 4)}",
+    ]
+    told = json.loads(toolgate("runs", "show", "run_1", "--file", str(path), "--json").stdout)
+    assert (told["state"], told["started"]["labels"]) == ("finished", {"task": "weekly"})
+    assert toolgate("runs", "list", "--file", str(path)).output.splitlines()[1].endswith("finished  task=weekly")
 
 
 def test_a_run_or_call_that_is_not_there_is_a_no(toolgate: Toolgate, journal: Path) -> None:
@@ -182,7 +244,7 @@ def test_a_run_or_call_that_is_not_there_is_a_no(toolgate: Toolgate, journal: Pa
     run, call = toolgate("runs", "show", "run_x"), toolgate("journal", "show", "C9")
 
     assert journal.is_file()
-    assert (run.exit_code, run.stderr) == (1, "toolgate: the journal has no calls of the run `run_x`\n")
+    assert (run.exit_code, run.stderr) == (1, "toolgate: the journal has no run `run_x`\n")
     assert call.exit_code == 1
     assert call.stderr.startswith("toolgate: the journal has no call `C9`; what is refused before it is a call ")
 

@@ -15,16 +15,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import Result
+from tests.support.shop import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
 Toolgate = Callable[..., Result]
 
-SETTINGS = """\
-environment: prod
-environments: [dev, prod]
-identity: {anonymous: {id: shop-agent, roles: [clerk]}}
-"""
 TOOL = """\
 tool: shop
 openapi: openapi.yaml
@@ -271,6 +267,17 @@ def test_a_name_nobody_knows_is_told_before_anything_runs(
     want = "" if "want" in written else ", want: {permit: true}"
     append(shop, f"note: n, call: {{operation: shop.listOrders}}, {written}{want}")
 
+    assert f"policies/tests/orders.yaml:18: {told}" == problem_of(toolgate("test"))
+
+
+def test_amounts_of_what_a_budget_does_not_give_are_told(toolgate: Toolgate, shop: Path) -> None:
+    """They would be told of nothing, and the case would say what it does not mean."""
+    (shop / "policies/budgets.yaml").write_text("budgets: [{name: run-calls, scope: [run], calls: 5}]\n")
+    append(
+        shop, "note: n, call: {operation: shop.listOrders}, facts: {taken: {run-calls: {usd: 1}}}, want: {permit: true}"
+    )
+
+    told = "case.budget: the budget `run-calls` gives no `usd`; it gives `calls`"
     assert f"policies/tests/orders.yaml:18: {told}" == problem_of(toolgate("test"))
 
 

@@ -88,7 +88,7 @@ def refused(scene: Scene, item: str) -> bool:
     problem = heard.json
     assert (heard.status, problem["code"]) == (503, "gateway.unavailable")
     assert (problem["sent"], problem["retryable"]) == ("no", True)
-    assert problem["detail"].startswith("the journal cannot be written: ")
+    assert problem["detail"].startswith("the call cannot be recorded: ")
     return True
 
 

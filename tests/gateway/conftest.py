@@ -13,7 +13,7 @@ from tests.support.policies import permit_all
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.mask import Masked, mask, mask_key, patterns
-from toolgate.core.model import Call, Json, Named, Principal
+from toolgate.core.model import Call, Event, Json, Named, Principal
 from toolgate.exchange import World
 from toolgate.gateway import Gateway
 from toolgate.load.bundle import Sources, load
@@ -106,6 +106,7 @@ class Outside:
     upstream: FakeUpstream = field(default_factory=FakeUpstream)
     meter: FakeMeter = field(default_factory=FakeMeter)
     clock: FakeClock = field(default_factory=FakeClock)
+    told: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ids = count(1)
@@ -116,8 +117,9 @@ class Outside:
             mask=with_mask,
             now_ms=self.clock.now_ms,
             monotonic_s=self.clock.monotonic_s,
-            new_id=lambda: f"call-{next(ids)}",
+            new_id=lambda _: f"call-{next(ids)}",
             call_timeout_s=10.0,
+            tell=self.told.append,
         )
         self.gateway = Gateway(world, self.bundle)
 

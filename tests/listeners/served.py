@@ -18,21 +18,27 @@ from yarl import URL
 
 from toolgate import ledger as ledgers
 from toolgate.auth import Anonymous, Authenticator, Operators
+from toolgate.auth.runs import RunTokens
 from toolgate.core.bundle import Bundle, BundleError, Problem
-from toolgate.core.model import Principal
+from toolgate.core.model import Event, Principal
 from toolgate.exchange import World
 from toolgate.gateway import Gateway
+from toolgate.killswitch import KillSwitch
 from toolgate.listeners.admin import AdminApi
 from toolgate.listeners.agent import AgentApi
 from toolgate.listeners.calls import Calls, Places
 from toolgate.listeners.health import Health, OwnFront, health_front
 from toolgate.listeners.http import AgentFront
 from toolgate.listeners.problem import Disclosure
-from toolgate.listeners.refusals import Refusals, Sampled
+from toolgate.listeners.runs import RunsApi
 from toolgate.listeners.server import Bounds, Listener
+from toolgate.listeners.spending import SpendingApi
+from toolgate.listeners.switch import SwitchApi
+from toolgate.listeners.voice import Sampled, Voice
 from toolgate.listeners.wire import Rules
 from toolgate.load.bundle import Sources, load
 from toolgate.metrics import CONTENT_TYPE, Metrics
+from toolgate.runs import Runs, Terms
 from toolgate.testing.fakes import FakeUpstream, no_mask
 
 TOOL = """\
@@ -94,6 +100,7 @@ class Served:
     metrics: Metrics
     session: aiohttp.ClientSession
     reloads: list[Exception | None] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)  # to people, by webhook
 
     async def ask(self, method: str, path: str, *, door: str = "agent", **options: Any) -> Told:
         url = URL(f"http://127.0.0.1:{self.ports[door]}{path}", encoded=True)
@@ -137,26 +144,47 @@ async def serving_bundle(
     bundle: Bundle, disclosure: Disclosure = "explain", who: Authenticator = DIGEST
 ) -> AsyncIterator[Served]:
     """Open all three listeners on free ports."""
-    upstream, log = FakeUpstream(), FakeLog()
+    upstream, log, told = FakeUpstream(), FakeLog(), list[Event]()
     metrics, ids, clock = Metrics(log), itertools.count(), itertools.count(1_700_000_000_000)
     ledger = ledgers.open("memory:", clock=lambda: next(clock))
     world = World(
-        ledger, upstream, metrics, no_mask, lambda: next(clock), lambda: next(clock) / 1000, lambda: f"call{next(ids)}"
+        ledger,
+        upstream,
+        metrics,
+        no_mask,
+        lambda: next(clock),
+        lambda: next(clock) / 1000,
+        lambda _: f"call{next(ids)}",
+        tell=told.append,
     )
     gateway = Gateway(world, bundle)
     health = Health(lambda: gateway.bundle, ledger.ready, lambda: None)
     metrics.serving(bundle.revision, bundle.environment, "9")
     says = {
-        name: Refusals(name, lambda: gateway.bundle, lambda: f"own{next(ids)}", metrics, Sampled(log, lambda: 0.0))
+        name: Voice(name, lambda: gateway.bundle, lambda: f"own{next(ids)}", metrics, Sampled(log, lambda: 0.0))
         for name in ("agent", "admin", "health")
     }
     calls = Calls(gateway, Places(64, 128), disclosure)
     async with aiohttp.ClientSession() as session:
-        served = Served({}, gateway, upstream, log, health, metrics, session)
+        served = Served({}, gateway, upstream, log, health, metrics, session, told=told)
+        runs = Runs(
+            ledger,
+            RunTokens(bytes(32), "prod", world.now_ms),
+            Terms(3600, 2, max_open=9),
+            world.now_ms,
+            lambda: f"run{next(ids)}",
+        )
+        run_api = RunsApi(runs, lambda: gateway.bundle, says["agent"])
         admin = AdminApi(lambda: gateway.bundle, served.reload, ledger.journal, health, says["admin"])
+        switch = SwitchApi(
+            KillSwitch(ledger, served.told.append, world.now_ms), lambda: gateway.bundle, ledger.journal, says["admin"]
+        )
+        spending = SpendingApi(lambda: gateway.bundle, ledger.balances, world.now_ms, says["admin"])
+        operators = {**admin.routes, **switch.routes, **spending.routes}
+        own = AgentApi(calls, run_api.routes, health, says["agent"], "9")
         handlers = {
-            "agent": AgentFront(calls, AgentApi(calls, health, says["agent"], "9"), who, says["agent"]),
-            "admin": OwnFront(admin.routes, says["admin"], Operators(DIGEST, Principal("digest", ("admin",)))),
+            "agent": AgentFront(calls, own, who, runs, says["agent"]),
+            "admin": OwnFront(operators, says["admin"], Operators(DIGEST, Principal("digest", ("admin",)))),
             "health": health_front(health, metrics.exposition, CONTENT_TYPE, says["health"]),
         }
         rules = Rules(frozenset(), declares=calls.declares, authorization="dropped" if who is DIGEST else "read")

@@ -80,7 +80,8 @@ class Gate:
         """Start it and wait until it is ready."""
         self.spawn()
         started = until(self._started, "the gate starts")
-        self.ports = {name: int(url.rpartition(":")[2]) for name, url in started["listeners"].items()}
+        addresses = {name: url.rpartition(":")[2] for name, url in started["listeners"].items()}
+        self.ports = {name: int(port) for name, port in addresses.items() if port.isdecimal()}
         until(lambda: self.ready().status == 200, "the gate is ready")
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 import cedarpy
@@ -59,6 +60,12 @@ def context(asked: Question) -> dict[str, Any]:
             "calls": asked.run.calls,
             "completed": sorted(asked.run.completed),
             "by_operation": {"t.read": 0, **asked.run.by_operation},
+            "spent": {
+                "calls": asked.run.spent.get("calls", 0),
+                "usd": {
+                    "__extn": {"fn": "decimal", "arg": f"{ceil(asked.run.spent.get('usd', 0) / 100) / 10_000:.4f}"}
+                },
+            },
         },
         "now": {"__extn": {"fn": "datetime", "arg": at}},
     }

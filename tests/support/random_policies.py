@@ -160,6 +160,8 @@ CONDITIONS = (
     Condition("context.run.calls > 2", lambda q: q.run.calls > 2),
     Condition('context.run.completed.contains("t.read")', lambda q: "t.read" in q.run.completed),
     Condition('context.run.by_operation["t.read"] > 0', lambda q: q.run.by_operation.get("t.read", 0) > 0),
+    Condition("context.run.spent.calls > 2", lambda q: q.run.spent.get("calls", 0) > 2),
+    Condition('context.run.spent.usd.greaterThan(decimal("0.02"))', lambda q: q.run.spent.get("usd", 0) > 20_000),
     Condition('context has on_behalf_of && context.on_behalf_of == "bob"', lambda q: q.principal.on_behalf_of == "bob"),
     Condition('context.now > datetime("2026-01-01")', lambda q: q.now_ms > 1_767_225_600_000),
     Condition('action == Action::"t.drop"', drops),
@@ -231,6 +233,9 @@ RUNS = st.builds(
     calls=st.integers(0, 4),
     completed=st.sampled_from((frozenset(), frozenset({"t.read"}))),
     by_operation=st.sampled_from(({}, {"t.read": 1})),
+    spent=st.fixed_dictionaries(
+        {}, optional={"calls": st.integers(1, 4), "usd": st.sampled_from((20_000, 20_001, 90_000))}
+    ),
 )
 DECIMALS = st.one_of(st.integers(0, 3), st.sampled_from((0.25, 1.4999, 1.5, 1.23456)))
 ARGUMENT_OBJECTS = st.fixed_dictionaries(

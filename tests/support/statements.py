@@ -83,7 +83,7 @@ def split(text: str) -> list[str]:
 def policies(
     text: str, operations: Sequence[Operation] = (), shapes: Mapping[str, Mapping[str, Fields]] | None = None
 ) -> Policies:
-    return Policies(statements(text), operations, shapes or {})
+    return Policies(statements(text), len(operations), shapes or {})
 
 
 def question(

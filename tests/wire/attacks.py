@@ -231,7 +231,7 @@ REFUSED: Final[tuple[Refused, ...]] = (
         HEADER,
         *_header(b"Toolgate-Mock: off", b"Toolgate-Approved: true", b"toolgate-x: 1", b"TOOLGATE-PLAN: none"),
     ),
-    *_refused("C17", HEADER, *_header(b"Toolgate-Run: r", b"Toolgate-Step: s", b"Toolgate-Reason: " + b"a" * 513)),
+    *_refused("C17", HEADER, *_header(b"Toolgate-Plan: p", b"Toolgate-Step: s", b"Toolgate-Reason: " + b"a" * 513)),
     *_refused(
         "C13", HEADER, *_header(b"X-Role: user\r\nX-Role: admin", b"Authorization: Bearer a\r\nAuthorization: Bearer b")
     ),
@@ -438,7 +438,10 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     "I04": ("core/test_policies.py::test_t7_no_clear_answer_refuses",),
     "I06": (f"{_POLICIES}cedar_values.py::test_numbers_are_told_exactly_or_not_at_all", f"{_POLICIES}cedar_values.py::test_a_null_that_clears_is_seen"),
     "I07": (f"{_RULES}the_order_of_statements_means_nothing", f"{_RULES}saying_it_twice_means_nothing"),
-    "I09": Later("`context.now` is the machine's own clock; that it jumped is not noticed"),
+    "I09": (
+        "test_clock.py::test_a_jump_back_never_turns_time_back", "test_clock.py::test_a_jump_forward_is_followed_slowly",
+        "test_clock.py::test_a_jump_is_written_once", "ledger/test_clock_jumps.py::test_a_jump_opens_no_window",
+    ),
     "I10": (f"{_POLICIES}gate.py::test_a_slip_never_serves", "core/test_policies.py::test_time_is_never_remembered"),
     "I12": ("faults/test_reload.py::test_no_decision_mixes_two_bundles",),
     "I13": (f"{_POLICIES}attacks.py::test_an_empty_set_is_no_condition", f"{_POLICIES}attacks.py::test_an_empty_list_meets_no_requirement"),

@@ -15,18 +15,20 @@ import h11
 from tests.signing import parameter, signature
 
 from toolgate.auth import Anonymous
+from toolgate.auth.runs import RunTokens
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Catalog, Operation
-from toolgate.core.model import Asked, Call, Completed, Outcome, Principal, Reply, Situation, Wire
+from toolgate.core.model import Asked, Call, Completed, OpenedRun, Outcome, Principal, Reply, Situation, Wire
 from toolgate.core.responses import Responses
-from toolgate.listeners.answers import Answer, Request, plain
+from toolgate.listeners.answers import Answer, Caller, Request, plain
 from toolgate.listeners.calls import Calls, Places
 from toolgate.listeners.http import AgentFront
 from toolgate.listeners.problem import Disclosure
-from toolgate.listeners.refusals import Refusals, Sampled
 from toolgate.listeners.server import Bounds, Listener
+from toolgate.listeners.voice import Sampled, Voice
 from toolgate.listeners.wire import Rules
 
+RUNS = RunTokens(bytes(32), "test", lambda: 0)
 REVISION = "sha256:test"
 LOCAL = Rules(frozenset({"localhost"}))
 QUICK = Bounds(header_timeout_s=5, body_timeout_s=5, call_timeout_s=5, write_timeout_s=5, linger_s=0.2)
@@ -95,8 +97,10 @@ class FakeGateway:
     ids: Any = field(default_factory=itertools.count)
     situation: Situation = field(default_factory=Situation)
 
-    def new_call(self, principal: Principal, asked: Asked, reason: str | None = None) -> Call:
-        return Call(f"call{next(self.ids)}", 0, principal, asked, reason)
+    def new_call(
+        self, principal: Principal, asked: Asked, reason: str | None = None, run: OpenedRun | None = None
+    ) -> Call:
+        return Call(f"call{next(self.ids)}", 0, principal, asked, reason, run)
 
     async def handle(self, call: Call) -> Outcome:
         self.calls.append(call)
@@ -113,7 +117,7 @@ class FakeGateway:
 class FakeOwn:
     """The gate's own paths: always the same answer."""
 
-    async def answer(self, request: Request, _principal: Principal) -> Answer:
+    async def answer(self, request: Request, _caller: Caller) -> Answer:
         return plain(200, "text/plain", b"own", bodiless=request.method == "HEAD")
 
 
@@ -258,9 +262,9 @@ async def opened(
     gateway = gateway or FakeGateway()
     places = places or Places(64, 128)
     counts, log, ids = FakeCounts(), FakeLog(), itertools.count()
-    refusals = Refusals("agent", lambda: gateway.bundle, lambda: f"wire{next(ids)}", counts, Sampled(log, lambda: 0.0))
+    voice = Voice("agent", lambda: gateway.bundle, lambda: f"wire{next(ids)}", counts, Sampled(log, lambda: 0.0))
     calls = Calls(gateway, places, disclosure)
-    handler = AgentFront(calls, FakeOwn(), Anonymous(Principal("digest")), refusals)
+    handler = AgentFront(calls, FakeOwn(), Anonymous(Principal("digest")), RUNS, voice)
     listener = Listener(handler, bounds, replace(rules, declares=calls.declares))
     port = await listener.listen("127.0.0.1", 0, context)
     try:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.wire.attacks import COVERAGE, PASSED, REFUSED, Later, Passed, Refused
-from tests.wire.door import heard, opened
+from tests.wire.door import RUNS, heard, opened
 
 from toolgate.core.codes import CODES
+from toolgate.core.model import OpenedRun, Principal
 
 TESTS = Path(__file__).resolve().parents[1]
 CATALOGUE_FILE = TESTS.parents[1] / "shared" / "attacks.jsonl"
@@ -76,6 +77,29 @@ async def test_a_token_never_falls_back_to_anonymous(token: bytes) -> None:
         assert (answer.status, answer.code) == (401, "auth.invalid")
         assert answer.headers["www-authenticate"].startswith("Bearer ")
         assert door.gateway.calls == []
+
+
+@pytest.mark.parametrize("token", [b"r", b"", b"run_01KDMB4Y8M4Z2T9GJ6Q0V7R3XA", b"a.b"])
+async def test_a_run_is_named_by_its_token_alone(token: bytes) -> None:
+    """What is no run token names no run, and is not taken for none: the call would be charged to another run."""
+    async with opened() as door, door.connected() as peer:
+        peer.send(b"GET /t/x HTTP/1.1\r\n{H}Toolgate-Run: " + token + b"\r\n\r\n")
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (401, "auth.invalid")
+        assert "POST /-/runs" in answer.problem["recovery"]["hint"]
+        assert door.gateway.calls == []
+
+
+async def test_a_run_token_reaches_the_gateway_as_its_run() -> None:
+    """A call is made in the run its token names, and the header travels no further."""
+    run = OpenedRun("run_1", 1, ("run_0",))
+    async with opened() as door, door.connected() as peer:
+        token = RUNS.mint(run, Principal("digest"))
+        peer.send(b"GET /t/x HTTP/1.1\r\n{H}Toolgate-Run: " + token.encode() + b"\r\n\r\n")
+        assert (await peer.answer()).body == b"answered"
+        (call,) = door.gateway.calls
+        assert call.run == run
+        assert "toolgate-run" not in door.gateway.wires[0].headers
 
 
 async def test_expect_is_honoured_only_after_the_gate() -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from toolgate.auth.tokens import Tokens
 
 _WORKLOAD: Final = Principal("agent")  # who calls where nothing was configured
+# What the journal says of who froze something or let it go. SECURITY: at a port without tokens that may have been anybody.
+_AT_SOCKET: Final = Principal("operator", ("admin",))
+_AT_PORT: Final = Principal("admin listener, no token", ("admin",))
 _FIRST_LOOK_S: Final = 2.0  # what a start waits for keys; after that its tokens are refused until they come
 
 
@@ -37,7 +40,6 @@ class Callers:
         self._tokens = _tokens(identity, world, now_s, counted) if identity.takes_tokens else None
         workload = identity.anonymous or _WORKLOAD
         self.agents: Authenticator = self._tokens or Anonymous(workload)
-        self._operator = Principal("operator" if self._tokens else workload.id, ("admin",))
 
     @property
     def authorization(self) -> Literal["dropped", "read"]:
@@ -45,11 +47,11 @@ class Callers:
 
     def operators_at_socket(self) -> Operators:
         """At a Unix socket: its file mode says who reaches it, and whoever does may do everything."""
-        return Operators(self.agents, self._operator)
+        return Operators(self.agents, _AT_SOCKET)
 
     def operators_at_port(self) -> Operators:
         """At a port: with issuers, a token is needed; without, the loopback or client certificates are the guard."""
-        return Operators(self.agents, None) if self._tokens else self.operators_at_socket()
+        return Operators(self.agents, None if self._tokens else _AT_PORT)
 
     async def start(self, tasks: Tasks) -> None:
         """Keep every issuer's keys fresh from now on, and wait shortly for the first ones."""

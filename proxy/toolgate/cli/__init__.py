@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from toolgate.cli.importing import unswept
 from toolgate.core.suggest import near
 
 # In the order of use. Each stands in the module of its name, as `command`, and is imported when it is asked for.
@@ -26,6 +27,11 @@ COMMANDS: Final = {
     "token": "Mint a token for development.",
     "journal": "Read and verify the journal.",
     "runs": "Show what an agent did, step by step.",
+    "budgets": "Show what is spent, by whom, and what is left.",
+    "freeze": "Stop a run, a principal, a tool or everything.",
+    "thaw": "Let what was frozen or stopped go on.",
+    "freezes": "List what is frozen.",
+    "ledger": "Look after the store that gates share.",
     "settings": "Print every setting and where it came from.",
     "schema": "Print the JSON Schema of a file.",
     "version": "Print the version.",
@@ -41,7 +47,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        found = import_module(f"toolgate.cli.{cmd_name}").command
+        with unswept():
+            found = import_module(f"toolgate.cli.{cmd_name}").command
         return found if isinstance(found, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
@@ -87,5 +94,7 @@ def main(ctx: click.Context) -> None:
 
     Start with `toolgate init --openapi FILE --tool NAME`, then `toolgate check`, then `toolgate serve`.
     """
+    # SECURITY: whatever else is installed, nothing hooks itself into what judges settings and files (nor is looked for).
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if os.environ.get("NO_COLOR"):
         ctx.color = False

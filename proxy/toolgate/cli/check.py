@@ -22,7 +22,7 @@ from toolgate.settings.sources import shortest, sources_of
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Note
-    from toolgate.load.report import DocumentReport, LatticeReport, PolicyReport, Report, ViewReport
+    from toolgate.load.report import BudgetsReport, DocumentReport, LatticeReport, PolicyReport, Report, ViewReport
 
 _SHOWN_NOTES: Final = 10
 _EXAMPLES: Final = (
@@ -133,6 +133,8 @@ def _lines(report: Report, most: int | None) -> Iterator[str]:
     yield ""
     yield from (_lattice_line(pair) for pair in report.lattice if pair.effectful)
     yield from _policy_lines(report.policies, report.environment, most)
+    yield from _budget_lines(report.budgets)
+    yield from _list_lines("  note", list(report.budgets.notes), most)
     yield from _note_lines("not enforced by this version", report.not_enforced, most)
     yield from _note_lines("covers what the catalogue may not tell", report.uncovered, most)
     yield from _note_lines("resources that nothing lists", report.unlisted, most)
@@ -181,6 +183,17 @@ def _roles_of_nobody(policies: PolicyReport, possible: frozenset[str] | None) ->
             can = ", ".join(f"`{role}`" for role in sorted(possible)) or "none"
             meant = did_you_mean(each.role, possible) or f"; roles that somebody can have: {can} (`identity`)"
             yield f"{each.path}:{each.line}: nobody can have the role `{each.role}` that `{each.statement}` names{meant}"
+
+
+def _budget_lines(budgets: BudgetsReport) -> Iterator[str]:
+    if not budgets.budgets and not budgets.limits and not budgets.loops:
+        return
+    loops = "loops are looked for" if budgets.loops else "loops are not looked for"
+    counts = f" ({', '.join(budgets.dimensions)})" if budgets.dimensions else ""
+    yield f"budgets: {counted(budgets.budgets, 'budget')}{counts}, {counted(budgets.limits, 'limit')}; {loops}"
+    if budgets.by_run_only:
+        only = ", ".join(f"`{each}`" for each in budgets.by_run_only)
+        yield f"  for each run only: {only}; an agent that opens another run begins anew: add one with `scope: [principal]`"
 
 
 def _refusing_all(policies: PolicyReport, folder: Path) -> Iterator[str]:

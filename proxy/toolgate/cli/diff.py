@@ -21,6 +21,7 @@ from toolgate.cli.revision import checked_out
 from toolgate.core.bundle import BundleError, Problem
 
 if TYPE_CHECKING:
+    from toolgate.testing.bounds import BoundChange
     from toolgate.testing.comparison import AccessChange, CaseChange, Comparison, OperationChange, Side
     from toolgate.testing.inventory import ResourceChange
 
@@ -46,7 +47,7 @@ _EXAMPLES: Final = (
 )
 @click.argument("places", nargs=-1, metavar="[OLD] NEW", type=click.Path(path_type=Path))
 def command(revision: str | None, environment: str | None, roles: tuple[str, ...], places: tuple[Path, ...]) -> None:
-    """Say what changes from OLD to NEW: who may call what, what operations are, what exists, and how cases end.
+    """Say what changes from OLD to NEW: who may call what, what operations are, what exists and may be spent, how cases end.
 
     OLD and NEW are folders with a toolgate.yaml, or settings files. With --git, OLD is the project NEW as it was at REV,
     and NEW is the working folder when left out. Asked are the principals of the cases' fixtures, the anonymous one, and
@@ -118,6 +119,7 @@ def _lines(found: Comparison) -> Iterator[str]:
     yield from _section("statements", statements)
     yield from _section("operations", _operation_lines(found.operations))
     yield from _section("resources", map(_resource_line, found.resources))
+    yield from _section("budgets", map(_bound_line, found.bounds))
     yield from _section("access", _access_lines(found.access))
     yield from _section("cases", _case_lines(found.cases))
 
@@ -140,6 +142,10 @@ def _operation_lines(changes: Iterable[OperationChange]) -> Iterator[str]:
 def _resource_line(change: ResourceChange) -> str:
     listed = f": {_some(list(change.ids))}" if change.ids else ""
     return f"in {change.environment}, {change.type} of {change.tool}: {change.what}{listed}"
+
+
+def _bound_line(change: BoundChange) -> str:
+    return f"in {change.environment}, {change.bound}: {change.old} → {change.new}"
 
 
 def _access_lines(changes: Iterable[AccessChange]) -> Iterator[str]:
@@ -173,6 +179,7 @@ def _json(found: Comparison) -> dict[str, Any]:
         "statements": [each._asdict() for each in found.statements],
         "operations": [each._asdict() for each in found.operations],
         "resources": [each._asdict() for each in found.resources],
+        "budgets": [each._asdict() for each in found.bounds],
         "access": [each._asdict() for each in found.access],
         "cases": [
             {

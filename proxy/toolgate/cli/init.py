@@ -143,7 +143,13 @@ def _documents(draft: Draft, source: Source, project: _Project) -> dict[Path, by
 
 
 def _files(draft: Draft, project: _Project) -> dict[Path, bytes]:
-    from toolgate.cli.scaffold import policy_text, scope_of, settings_text, toolspec_text  # noqa: PLC0415
+    from toolgate.cli.scaffold import (  # noqa: PLC0415
+        BUDGETS_TEXT,
+        policy_text,
+        scope_of,
+        settings_text,
+        toolspec_text,
+    )
 
     texts = {
         project.toolspecs / draft.tool / "tool.yaml": toolspec_text(draft),
@@ -151,6 +157,7 @@ def _files(draft: Draft, project: _Project) -> dict[Path, bytes]:
     }
     if not project.has_settings:
         texts[project.folder / "toolgate.yaml"] = settings_text(project.environments)
+        texts[project.policies / "budgets.yaml"] = BUDGETS_TEXT
     return {path: text.encode() for path, text in texts.items()}
 
 

@@ -62,11 +62,12 @@ def open_mask_key(
 def _journal_file(settings: Settings) -> Path:
     from toolgate.ledger import file_of  # noqa: PLC0415 - SQLite; `--help` does without
 
-    path = file_of(settings.ledger)
+    path = file_of(settings.journal_url)
     if path is None:
+        setting = "redis.journal" if settings.shares_state else "ledger"
         raise LedgerError(
-            "`ledger` is `memory:`, so the journal is inside the running gate: ask its admin listener, or keep it in a file "
-            "with `ledger: sqlite:.toolgate/ledger.db`"
+            f"`{setting}` is `memory:`, so the journal is inside the running gate: ask its admin listener, or keep it in a "
+            f"file with `{setting}: sqlite:.toolgate/ledger.db`"
         )
     return path
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from toolgate.cli import console
 from toolgate.cli.command import NO, Command
 from toolgate.cli.reading import clock_time, journal_options, open_journal
-from toolgate.cli.telling import asked, told
+from toolgate.cli.telling import asked, bill, opening, told, turn
+from toolgate.core.model import OWN
+from toolgate.core.runs import RUN_STARTED, TURNS, State, state_of
 from toolgate.core.steps import Step, steps_of
 
 if TYPE_CHECKING:
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
     from toolgate.core.model import Json
     from toolgate.ports import Journal
 
-_PAGE = 1_000
+_PAGE: Final = 1_000
+_LOOKED_THROUGH: Final = 20  # runs, for the newest of an agent
+_HELD: Final[frozenset[State]] = frozenset({"stopped", "frozen"})
 
 
 @click.group("runs")
@@ -38,7 +43,7 @@ def list_runs(
     if console.wants_json():
         console.emit({"runs": [_as_json(run) for run in runs]})
         return
-    columns = ("run", "principal", "started", "last call", "calls", "refused", "failed")
+    columns = ("run", "principal", "started", "last call", "calls", "refused", "failed", "state", "labels")
     console.table(columns, [_as_row(run) for run in runs], styles=("cyan",))
 
 
@@ -52,18 +57,32 @@ def show(
 ) -> None:
     """Show a run as numbered steps: the call, the agent's reason, the ruling, the outcome.
 
-    Without RUN, the newest.
+    Without RUN, the newest of an agent.
     """
     journal = open_journal(file=file, config=config, environment=environment, assignments=assignments)
-    wanted = run or next((summary.run for summary in journal.runs(1)), None)
-    steps = steps_of(_events(journal, wanted)) if wanted else []
-    if not steps:
-        console.failure(f"the journal has no calls of the run `{wanted}`" if wanted else "the journal has no runs yet")
+    wanted = run or _newest(journal)
+    events = list(_events(journal, wanted)) if wanted else []
+    if not events:
+        console.failure(f"the journal has no run `{wanted}`" if wanted else "the journal has no runs yet")
         raise click.exceptions.Exit(NO)
+    steps, turns = steps_of(events), [event for event in events if event.get("event") in TURNS]
+    state = state_of(turns)
     if console.wants_json():
-        console.emit({"run": wanted, "steps": [_step_as_json(step) for step in steps]})
+        head = {"run": wanted, "state": state, "started": _start(events), "turns": turns}
+        console.emit({**head, "steps": [_step_as_json(step) for step in steps]})
         return
-    _print_run(str(wanted), steps)
+    _print_run(str(wanted), _start(events) or events[0], steps, state)
+    for event in turns:
+        console.say()
+        console.say(turn(event))
+    if state in _HELD:
+        console.say(f'\nlet it go on with: toolgate thaw --run {console.printable(str(wanted))} --why "…"')
+
+
+def _newest(journal: Journal) -> str | None:
+    """The newest run, those apart in which the gate reads its own catalogues."""
+    found = journal.runs(_LOOKED_THROUGH)
+    return next((each.run for each in (*(one for one in found if one.principal != OWN.id), *found)), None)
 
 
 def _events(journal: Journal, run: str) -> Iterator[Mapping[str, Json]]:
@@ -75,19 +94,23 @@ def _events(journal: Journal, run: str) -> Iterator[Mapping[str, Json]]:
         after = rows[-1].row
 
 
-def _print_run(run: str, steps: list[Step]) -> None:
-    first = steps[0].decided
+def _start(events: list[Mapping[str, Json]]) -> Mapping[str, Json] | None:
+    """How it began; None where that was pruned."""
+    return next((event for event in events if event.get("event") == RUN_STARTED), None)
+
+
+def _print_run(run: str, first: Mapping[str, Json], steps: list[Step], state: State) -> None:
     refused = sum(step.decided.get("decision") != "permit" for step in steps)
-    facts = (
-        first.get("principal"),
-        first.get("environment"),
-        clock_time(int(first.get("at_ms", 0))),
-        f"{console.counted(len(steps), 'call')}, {refused} refused",
-    )
+    where = [step.decided.get("environment") for step in steps[:1]]
+    began, calls = clock_time(int(first.get("at_ms", 0))), console.counted(len(steps), "call")
+    facts = (first.get("principal"), *where, began, f"{calls}, {refused} refused{bill(steps)}")
     console.say(
         f"{console.paint(f'Run {console.printable(run)}', 'bold')}  "
-        + "  ".join(console.printable(str(fact)) for fact in facts)
+        + "  ".join(console.printable(str(fact)) for fact in facts if fact is not None)
+        + (f"  {console.paint(state, 'red' if state in _HELD else 'dim')}" if state != "open" else "")
     )
+    if opened := opening(first):
+        console.say(f"  {opened}")
     for step in steps:
         console.say()
         for line in told(step):
@@ -108,9 +131,18 @@ def _as_json(run: RunSummary) -> dict[str, Json]:
         "calls": run.calls,
         "refusals": run.refusals,
         "failures": run.failures,
+        "state": _state(run),
+        "labels": run.labels,
     }
+
+
+def _state(run: RunSummary) -> str:
+    """A run whose token has ended takes no call, whether or not its agent closed it."""
+    is_over = run.state == "open" and run.expires_ms is not None and run.expires_ms <= time.time_ns() // 1_000_000
+    return "ended" if is_over else run.state
 
 
 def _as_row(run: RunSummary) -> tuple[str, ...]:
     times = (clock_time(run.started_ms), clock_time(run.last_ms))
-    return (run.run, run.principal, *times, *(f"{count:,}" for count in (run.calls, run.refusals, run.failures)))
+    counts = (f"{count:,}" for count in (run.calls, run.refusals, run.failures))
+    return (run.run, run.principal, *times, *counts, _state(run), ", ".join(map("=".join, run.labels.items())))

@@ -97,6 +97,19 @@ def policy_text(draft: Draft, principal: str) -> str:
     return "\n".join(parts)
 
 
+BUDGETS_TEXT: Final = """\
+# How much an agent may use, how fast, and when it goes round in circles. Nothing is bounded until it stands here.
+apiVersion: toolgate/v1
+# budgets:
+#   - {name: run-calls, scope: [run], calls: 200}
+#   - {name: daily-calls, scope: [principal], calls: 2000, window: day}
+# limits:
+#   - {name: pace, scope: [principal, tool], rate: 10/s, burst: 20}
+#   - {name: at-once, scope: [run], concurrency: 4}
+# loops: {identical_calls: 5, window_s: 60, identical_refusals: 3, denied_attempts: 20}
+"""
+
+
 def scope_of(principal: str, roles: Sequence[str]) -> str:
     """Return how a statement names who calls: by its role, where it has one."""
     return f"principal in Role::{quoted(roles[0])}" if roles else f"principal == Agent::{quoted(principal)}"

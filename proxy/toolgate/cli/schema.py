@@ -18,6 +18,9 @@ from toolgate.core.suggest import near
 from toolgate.settings.sources import sources_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from toolgate.core.bundle import Bundle
     from toolgate.settings import Settings
 
 _ROOT: Final = "https://toolgate.dev/schemas/v1"
@@ -33,7 +36,7 @@ _EXAMPLES: Final = (
 @click.command("schema", cls=Command, examples=_EXAMPLES)
 @settings_options
 @click.option("--action", "actions", multiple=True, metavar="OPERATION", help="Of `cedar`: only this; may be repeated.")
-@click.argument("file", required=False, type=click.Choice(["cases", "cedar", "toolgate", "toolspec"]))
+@click.argument("file", required=False, type=click.Choice(["budgets", "cases", "cedar", "toolgate", "toolspec"]))
 def command(
     config: str | None,
     environment: str | None,
@@ -43,7 +46,8 @@ def command(
 ) -> None:
     """Print the schema of a file.
 
-    `toolgate` is toolgate.yaml, `toolspec` is a tool.yaml, `cases` is a file of test cases: JSON Schema.
+    `toolgate` is toolgate.yaml, `toolspec` is a tool.yaml, `budgets` is budgets.yaml, `cases` is a file of test cases:
+    JSON Schema.
     `cedar` is what policies may read: the Cedar schema of the operations an environment allows, made from their
     documents. Without FILE, list them.
     """
@@ -66,7 +70,7 @@ def _print_cedar(settings: Settings, actions: tuple[str, ...]) -> None:
     # Without the policies: whoever mends one wants to see what it may say.
     bundle = load(replace(sources_of(settings), policies=None))
     try:
-        schema = schema_of(bundle, actions)
+        schema = schema_of(bundle, actions, _counted_by_run(settings.policies, bundle))
     except LookupError as missing:
         name = str(missing.args[0])
         hint = near(name, bundle.catalog.operations, 1)
@@ -79,7 +83,21 @@ def _print_cedar(settings: Settings, actions: tuple[str, ...]) -> None:
         console.line(as_text(schema, notes_of(bundle)).rstrip().encode())
 
 
+def _counted_by_run(policies: Path, bundle: Bundle) -> frozenset[str]:
+    """What policies may ask of a run's spending: the budgets say that, whatever else is wrong with the policies."""
+    from toolgate.load.budgets import Terms, lowered  # noqa: PLC0415 - as above
+    from toolgate.load.files import Folder  # noqa: PLC0415
+    from toolgate.load.policies import read_policies  # noqa: PLC0415
+
+    source = read_policies(Folder(policies, str(policies))).budgets
+    if source is None:
+        return frozenset()
+    terms = Terms(bundle.environment, tuple(bundle.catalog.operations.values()), frozenset(), frozenset())
+    return lowered(source, terms)[0].counted_by_run
+
+
 FILES: Final = {
+    "budgets": "policies/budgets.yaml",
     "cases": "policies/tests/NAME.yaml",
     "cedar": "policies/NAME.cedar",
     "toolgate": "toolgate.yaml",
@@ -116,6 +134,14 @@ def _toolspec() -> dict[str, Any]:
     return schema
 
 
+def _budgets() -> dict[str, Any]:
+    from toolgate.load.budgets import AMOUNT_SCHEMA, BudgetsFile  # noqa: PLC0415 - pydantic
+
+    schema = BudgetsFile.model_json_schema(by_alias=True)
+    schema["$defs"]["BudgetEntry"]["additionalProperties"] = AMOUNT_SCHEMA  # the name of a cost
+    return schema
+
+
 def _cases() -> dict[str, Any]:
     from toolgate.load.casefile import CaseEntry, FileEntry  # noqa: PLC0415 - pydantic
 
@@ -129,6 +155,7 @@ def _cases() -> dict[str, Any]:
 
 
 _SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
+    "budgets": _budgets,
     "cases": _cases,
     "toolgate": _settings,
     "toolspec": _toolspec,

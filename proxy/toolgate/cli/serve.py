@@ -15,6 +15,7 @@ import click
 from toolgate.cli import console
 from toolgate.cli.command import Command
 from toolgate.cli.console import counted
+from toolgate.cli.importing import unswept
 from toolgate.cli.options import listen_options, load_settings, settings_options
 from toolgate.cli.project import load_project, without_tools
 from toolgate.release import installed_version
@@ -46,12 +47,31 @@ def command(
     """
     loaded = load_settings(config, assignments, environment=environment, **listen)
     if check:
+        _read_secrets(loaded.settings)
         facts = _facts(loaded, load_project(loaded.settings), _configured(loaded.settings))
         console.emit(facts) if console.wants_json() else _say(facts, console.say)
         return
-    from toolgate import app  # noqa: PLC0415 - everything; `--help` does without
+    with unswept():
+        from toolgate import app  # noqa: PLC0415 - everything; `--help` does without
 
     app.serve(loaded.settings, lambda it: _announce(loaded, it.gateway.bundle, it.addresses))
+
+
+def _read_secrets(settings: Settings) -> None:
+    """See that the secrets the settings name can be used, as a start would. Raises BundleError and LedgerError."""
+    from toolgate.keys import mask_secret, run_secret, secret_text  # noqa: PLC0415 - `--help` does without
+    from toolgate.settings.webhook import hook_of  # noqa: PLC0415 - as above
+
+    hook_of(settings)
+    for name, read in (("mask", mask_secret), ("run", run_secret)):
+        given = getattr(settings.keys, name)
+        if given is not None:
+            read(secret_text(given, f"keys.{name}"), None)
+    for number, issuer in enumerate(settings.identity.issuers):
+        if issuer.secret is not None:
+            secret_text(issuer.secret, f"identity.issuers[{number}].secret")
+    if settings.redis.password is not None:
+        secret_text(settings.redis.password, "redis.password")
 
 
 def _configured(settings: Settings) -> dict[str, str]:

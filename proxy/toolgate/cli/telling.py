@@ -6,10 +6,13 @@ RULE: what agents wrote is shown as data: quoted, shortened, and without charact
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from toolgate.cli.console import paint, printable
+from toolgate.core.amounts import text_of
+from toolgate.core.journal import timestamp
 from toolgate.core.model import Json
 from toolgate.core.steps import Step
 
@@ -56,9 +59,61 @@ def outcome(step: Step) -> str:
         return paint("not finished", "yellow")
     took = f" in {end['latency_ms']:g} ms" if isinstance(end.get("latency_ms"), int | float) else ""
     if end.get("outcome") == "completed":
-        return f"completed with status {end.get('status')}{took}"
+        return f"completed with status {end.get('status')}{took}{_billed(end)}"
     why = f": {_said(end['detail'])}" if end.get("detail") else ""
-    return f"{paint(str(end.get('code') or end.get('outcome')), 'red')}{why} (sent: {end.get('sent')}){took}"
+    return (
+        f"{paint(str(end.get('code') or end.get('outcome')), 'red')}{why} (sent: {end.get('sent')}){took}{_billed(end)}"
+    )
+
+
+def opening(started: Mapping[str, Json]) -> str | None:
+    """How a run was opened: under which run, until when, with which labels; None for an implicit one."""
+    ends_ms = started.get("expires_ms")
+    if not isinstance(ends_ms, int):
+        return None
+    labels = started.get("labels")
+    named = [f"{name}={_said(text)}" for name, text in labels.items()] if isinstance(labels, dict) else []
+    parent = [f"in {_said(started['parent'])}"] if started.get("parent") else []
+    return "  ".join(["opened", *parent, *named, f"its token ends {timestamp(ends_ms)}"])
+
+
+def turn(event: Mapping[str, Json]) -> str:
+    """Why calls of a run are taken no more, or again."""
+    at = _said(event.get("at"))
+    match event.get("event"), event.get("action"):
+        case "RunStopped", _:
+            return f"{paint('stopped', 'red')}  {at}  {_said(event.get('why'))}"
+        case "RunFinished", _:
+            return f"finished  {at}"
+        case _, action:
+            done = paint("frozen", "red") if action == "freeze" else paint("thawed", "green")
+            return f"{done}  {at}  by {_said(event.get('who'))}: {_said(event.get('why'))}"
+
+
+def bill(steps: Iterable[Step]) -> str:
+    """What the calls of a run cost together."""
+    total: Counter[str] = Counter()
+    for step in steps:
+        costs = (step.finished or {}).get("costs")
+        if isinstance(costs, dict):
+            total.update({str(name): amount for name, amount in costs.items() if isinstance(amount, int)})
+    return _spent(dict(total))
+
+
+def _billed(end: Mapping[str, Json]) -> str:
+    """What a call cost, and whether its reply said so."""
+    why = f" (unpriced: {_said(end['unpriced'])})" if end.get("unpriced") else ""
+    return f"{_spent(end.get('costs'))}{why}"
+
+
+def _spent(costs: Json) -> str:
+    """What something cost, by the reply or else by what was held."""
+    if not isinstance(costs, dict):
+        return ""
+    amounts = [
+        f"{text_of(name, amount)} {printable(name)}" for name, amount in costs.items() if isinstance(amount, int)
+    ]
+    return f", for {' and '.join(amounts)}" if amounts else ""
 
 
 def told(step: Step) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the agent tries this morning: the calls it is allowed, and the ways it goes wrong (DESIGN §20, stories 1 to 4).
+"""What the agent tries this morning: the calls it is allowed, and the ways it goes wrong (DESIGN §20, stories 1 to 5).
 
 RULE: each ask says what must come of it; a later ask uses what earlier ones answered, as an agent would.
 """
@@ -6,6 +6,8 @@ RULE: each ask says what must come of it; a later ask uses what earlier ones ans
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from toolgate.demo.agent import Answer, Ask
@@ -14,6 +16,8 @@ _CPU = "node_cpu"
 _THROTTLE = "node_cpu_throttle_time_seconds"  # not every kernel counts it
 _CLUSTER = "/metrics/metrics/v1/cluster"
 _REPORTS = "/reports/reports"
+_DOUBTS = 4  # looks for anomalies that use up what the digest has left of the budget
+_PRICE_OF_A_VALUE = Decimal("0.00001")
 
 
 def morning(host: str) -> Generator[Ask, Answer, None]:
@@ -25,6 +29,7 @@ def morning(host: str) -> Generator[Ask, Answer, None]:
     yield from _go_wrong(host)
     yield from _remove_a_metric(_THROTTLE if _THROTTLE in critical else critical[-1])
     yield from _write_digest(critical, series)
+    yield from _reflect()
 
 
 def _look_around() -> Generator[Ask, Answer, None]:
@@ -152,6 +157,34 @@ def _write_digest(critical: list[str], series: Any) -> Generator[Ask, Answer, No
         queried = yield from _query(name, f"Query {name}, as the hint says", "the digest must hold it")
         digest["metrics"].append(_figure(name, queried))
     yield Ask("Publish the whole digest", "POST", _REPORTS, 201, body=digest, reason="the weekly digest is due")
+
+
+def _reflect() -> Generator[Ask, Answer, None]:
+    """Story 5: the digest is out, and the agent doubts it again and again, until its budget says no."""
+    told = yield Ask("What may I still spend?", "GET", "/-/run", 200, gist=_balances)
+    left = Decimal(told.body["balances"]["usd"]["left"])
+    series = [{"at": at, "value": at % 7} for at in range(int(left / _DOUBTS / _PRICE_OF_A_VALUE))]
+    for number in range(1, _DOUBTS + 1):
+        yield _doubt(number, series)
+    once_more = _doubt(_DOUBTS + 1, series)
+    yield replace(once_more, status=403, code="budget.exhausted", hint="Finish with what you have")
+    yield Ask("What may I still spend?", "GET", "/-/run", 200, gist=_balances)
+
+
+def _doubt(number: int, series: list[dict[str, int]]) -> Ask:
+    """One more look for anomalies, a little less strict than the one before."""
+    return Ask(
+        f"Reflect on the digest and look again, round {number} (story 5)",
+        "POST",
+        "/anomaly/detect",
+        200,
+        body={"threshold": 3.5 + number, "series": series},
+        reason="not sure that the digest is right",
+    )
+
+
+def _balances(body: Any) -> str:
+    return "; ".join(f"{one['left']} of {one['given']} {name} left" for name, one in body["balances"].items())
 
 
 def _digest(metrics: list[dict[str, Any]]) -> dict[str, Any]:

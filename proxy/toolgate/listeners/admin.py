@@ -19,16 +19,15 @@ from toolgate.core.model import Json, Refusal
 from toolgate.core.steps import Step, steps_of
 from toolgate.listeners.answers import Answer
 from toolgate.listeners.health import Health
-from toolgate.listeners.refusals import Refusals
 from toolgate.listeners.roles import requiring
-from toolgate.listeners.routes import Respond, Visit, invalid
+from toolgate.listeners.routes import DIGITS, Respond, Visit, invalid, whole_number
+from toolgate.listeners.voice import Voice
 from toolgate.ports import Journal, LedgerError
 
 _TEXTS: Final = ("run", "call", "kind", "operation", "code", "principal")
 _MAX_PAGE: Final = 1000
 _DEFAULT_PAGE: Final = 100
 _MAX_RUN_EVENTS: Final = 10_000
-_DIGITS: Final = 18
 _HEAD_PARTS: Final = 3
 
 
@@ -41,12 +40,12 @@ class AdminApi:
         reload: Callable[[], Awaitable[object]],
         journal: Journal,
         health: Health,
-        refusals: Refusals,
+        voice: Voice,
     ) -> None:
         self._bundle = bundle
         self._reload = reload
         self._journal = journal
-        self._refusals = refusals
+        self._voice = voice
         admin: Mapping[str, Respond] = {"POST /-/reload": self._reloaded}
         viewer: Mapping[str, Respond] = {
             "GET /-/journal": self._events,
@@ -56,8 +55,8 @@ class AdminApi:
             "GET /-/bundle": self._shown,
         }
         self.routes: Mapping[str, Respond] = {
-            **{path: requiring("admin", respond, refusals) for path, respond in admin.items()},
-            **{path: requiring("viewer", respond, refusals) for path, respond in viewer.items()},
+            **{path: requiring("admin", respond, voice) for path, respond in admin.items()},
+            **{path: requiring("viewer", respond, voice) for path, respond in viewer.items()},
             **health.routes,
         }
 
@@ -98,7 +97,7 @@ class AdminApi:
 
     async def _runs(self, visit: Visit) -> Answer:
         query = visit.query("limit")
-        limit = query if isinstance(query, Refusal) else _number(query, "limit", _DEFAULT_PAGE, _MAX_PAGE)
+        limit = query if isinstance(query, Refusal) else whole_number(query, "limit", _DEFAULT_PAGE, _MAX_PAGE)
         if isinstance(limit, Refusal):
             return self._refused(limit, visit)
         runs = await self._asked(visit, lambda: list(self._journal.runs(limit or _DEFAULT_PAGE)))
@@ -127,12 +126,12 @@ class AdminApi:
         try:
             return list(await asyncio.to_thread(ask))  # type: ignore[call-overload, no-any-return]
         except LedgerError as error:
-            return self._refusals.failed(
+            return self._voice.failed(
                 "gateway.unavailable", f"the journal cannot be read: {error}", "no", bodiless=visit.bodiless
             )
 
     def _refused(self, refusal: Refusal, visit: Visit) -> Answer:
-        return self._refusals.own_refused(refusal, bodiless=visit.bodiless)
+        return self._voice.own_refused(refusal, bodiless=visit.bodiless)
 
 
 def journal_filter(query: Mapping[str, str]) -> Filter | Refusal:
@@ -142,8 +141,8 @@ def journal_filter(query: Mapping[str, str]) -> Filter | Refusal:
         return invalid("/order", "enum", "`order` is newest or oldest")
     if decision not in {None, "permit", "refuse"}:
         return invalid("/decision", "enum", "`decision` is permit or refuse")
-    limit = _number(query, "limit", _DEFAULT_PAGE, _MAX_PAGE)
-    cursor = _number(query, "cursor", None, 10**_DIGITS)
+    limit = whole_number(query, "limit", _DEFAULT_PAGE, _MAX_PAGE)
+    cursor = whole_number(query, "cursor", None, 10**DIGITS)
     since, until = _time(query, "since"), _time(query, "until")
     for read in (limit, cursor, since, until):
         if isinstance(read, Refusal):
@@ -153,21 +152,12 @@ def journal_filter(query: Mapping[str, str]) -> Filter | Refusal:
     return Filter(**texts, **place, decision=decision, since_ms=since, until_ms=until, limit=limit, order=order)  # type: ignore[arg-type]
 
 
-def _number(query: Mapping[str, str], name: str, default: int | None, most: int) -> int | Refusal | None:
-    text = query.get(name)
-    if text is None:
-        return default
-    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS and 1 <= int(text) <= most:
-        return int(text)
-    return invalid(f"/{name}", "range", f"`{name}` is a whole number from 1 to {most}")
-
-
 def _time(query: Mapping[str, str], name: str) -> int | Refusal | None:
     """Milliseconds since 1970, or an RFC 3339 time with its offset."""
     text = query.get(name)
     if text is None:
         return None
-    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS:
+    if text.isdecimal() and text.isascii() and len(text) <= DIGITS:
         return int(text)
     try:
         at = datetime.fromisoformat(text)
@@ -184,7 +174,7 @@ def _head(text: str | None) -> Head | Refusal | None:
     if text is None:
         return None
     parts = text.split(":")
-    if len(parts) == _HEAD_PARTS and parts[1].isdecimal() and len(parts[1]) <= _DIGITS:
+    if len(parts) == _HEAD_PARTS and parts[1].isdecimal() and len(parts[1]) <= DIGITS:
         return Head(parts[0], int(parts[1]), parts[2])
     return invalid("/head", "format", "`head` is writer:seq:hash, as the `Head` lines on standard output have them")
 
@@ -201,7 +191,18 @@ _DECIDED: Final = (
     "number", "call", "at", "principal", "operation", "effect", "method", "path", "arguments", "asked", "reason",
     "decision", "stage", "code", "detail", "hint", "violations", "statements",
 )  # fmt: skip
-_FINISHED: Final = ("outcome", "status", "code", "detail", "sent", "latency_ms", "bytes")
+_FINISHED: Final = (
+    "outcome",
+    "status",
+    "code",
+    "detail",
+    "sent",
+    "latency_ms",
+    "bytes",
+    "costs",
+    "unpriced",
+    "overrun",
+)
 
 
 def bundle_json(bundle: Bundle) -> Json:

@@ -13,23 +13,21 @@ from itertools import islice
 from typing import Final
 
 from toolgate.core.bundle import Bundle
-from toolgate.core.codes import CODES
 from toolgate.core.explanation import Explanation
-from toolgate.core.model import Json, Named, Permit, Recovery, Refusal, Situation
+from toolgate.core.model import Json, Named, Permit, Refusal, Situation
 from toolgate.core.strictjson import read
 from toolgate.core.suggest import near
-from toolgate.core.wiretext import Malformed, pointer
+from toolgate.core.wiretext import Malformed
 from toolgate.listeners.answers import Answer, Request
 from toolgate.listeners.calls import Calls
 from toolgate.listeners.health import Health
 from toolgate.listeners.openapi import own_document
 from toolgate.listeners.problem import disclosed, refusal_json, stages_json
-from toolgate.listeners.refusals import Refusals
-from toolgate.listeners.routes import Routes, Visit, invalid
+from toolgate.listeners.routes import Respond, Routes, Visit, ill_asked, invalid, json_of, unknown_key
 from toolgate.listeners.tools import FORMATS, Listings
+from toolgate.listeners.voice import Voice
 
 _SAMPLE: Final = 10
-_ECHOED_CHARS: Final = 64
 _AS_JSON: Final = "Send one JSON object with `operation` and `arguments`, as `Content-Type: application/json`."
 _AS_OBJECT: Final = "Send `arguments` as one JSON object: parameters by name, the body under `body`."
 _KEYS: Final = ("operation", "name", "arguments")
@@ -38,10 +36,10 @@ _KEYS: Final = ("operation", "name", "arguments")
 class AgentApi:
     """Answers the gate's own paths on the agent listener."""
 
-    def __init__(self, calls: Calls, health: Health, refusals: Refusals, version: str) -> None:
+    def __init__(self, calls: Calls, runs: Mapping[str, Respond], health: Health, voice: Voice, version: str) -> None:
         self._calls = calls
         self._gateway = calls.gateway
-        self._refusals = refusals
+        self._voice = voice
         self._listings = Listings()
         self._document = own_document(version)
         self._routes = Routes(
@@ -51,9 +49,10 @@ class AgentApi:
                 "POST /-/explain": self._explain,
                 "GET /-/environment": self._environment,
                 "GET /-/openapi.json": self._openapi,
+                **runs,
                 **health.routes,
             },
-            refusals,
+            voice,
         )
         self.answer = self._routes.answer
 
@@ -71,13 +70,13 @@ class AgentApi:
         asked = asked_by_name(visit.request)
         if isinstance(asked, Refusal):
             return self._refused(asked, visit)
-        return await self._calls.take(visit.principal, asked, visit.request.reason)
+        return await self._calls.take(visit.caller, asked, visit.request.reason)
 
     async def _explain(self, visit: Visit) -> Answer:
         asked = asked_by_name(visit.request)
         if isinstance(asked, Refusal):
             return self._refused(asked, visit)
-        call = self._gateway.new_call(visit.principal, asked, visit.request.reason)
+        call = self._gateway.new_call(visit.principal, asked, visit.request.reason, visit.caller.run)
         bundle = self._gateway.bundle
         explanation = self._gateway.explain(call)
         decision = explanation.decision
@@ -101,7 +100,7 @@ class AgentApi:
         return visit.bytes(self._document)
 
     def _refused(self, refusal: Refusal, visit: Visit) -> Answer:
-        return self._refusals.own_refused(refusal, bodiless=visit.bodiless)
+        return self._voice.own_refused(refusal, bodiless=visit.bodiless)
 
 
 def _for_agent(explanation: Explanation) -> Explanation:
@@ -165,29 +164,16 @@ def _moment(at_ms: int | None) -> str | None:
 
 def asked_by_name(request: Request) -> Named | Refusal:
     """Read `{"operation" | "name", "arguments"}`, strictly."""
-    essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if essence != "application/json":
-        return _refusal("arguments.media_type", "the body of a call by name is `application/json`", _AS_JSON)
-    if "content-encoding" in request.headers:
-        return _refusal("arguments.media_type", "the body of a call by name has no content coding", _AS_JSON)
-    try:
-        value, _ = read(request.body)
-    except Malformed as error:
-        return _refusal("arguments.malformed", str(error), _AS_JSON)
-    return _named(value)
+    value = json_of(request, "a call by name", _AS_JSON)
+    return value if isinstance(value, Refusal) else _named(value)
 
 
 def _named(value: Json) -> Named | Refusal:
     if not isinstance(value, dict):
         return invalid("", "type", "a call by name is an object with `operation` and `arguments`")
-    unknown = next((key for key in value if key not in _KEYS), None)
+    unknown = unknown_key(value, _KEYS, "a call by name has `operation` (or `name`) and `arguments`")
     if unknown is not None:
-        return invalid(
-            pointer("", unknown[:_ECHOED_CHARS]),
-            "unknown",
-            "a call by name has `operation` (or `name`) and `arguments`",
-            near(unknown, _KEYS, 1),
-        )
+        return unknown
     if ("operation" in value) == ("name" in value):
         return invalid("/operation", "required", "a call by name has either `operation` or `name`")
     key = "operation" if "operation" in value else "name"
@@ -202,12 +188,7 @@ def _with_arguments(name: str, arguments: Json) -> Named | Refusal:
         try:
             arguments, _ = read(arguments.encode())
         except Malformed as error:
-            return _refusal("arguments.malformed", f"`arguments` is text, and {error}", _AS_OBJECT)
+            return ill_asked("arguments.malformed", f"`arguments` is text, and {error}", _AS_OBJECT)
     if not isinstance(arguments, dict):
         return invalid("/arguments", "type", "`arguments` is an object: parameters by name, the body under `body`")
     return Named(name, arguments)
-
-
-def _refusal(code: str, detail: str, hint: str) -> Refusal:
-    row = CODES[code]
-    return Refusal(row, detail, Recovery(row.action, hint), stage="arguments")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from toolgate.core.model import Header, Refusal
+from toolgate.core.model import Header, OpenedRun, Principal, Refusal
 
 
 class Request(NamedTuple):
@@ -23,6 +23,14 @@ class Request(NamedTuple):
     body: bytes
     reason: str | None = None
     token: str | None = None
+    run: str | None = None  # the token of the run it is made in
+
+
+class Caller(NamedTuple):
+    """Who calls, and in which run; None: the principal's implicit one."""
+
+    principal: Principal
+    run: OpenedRun | None = None
 
 
 class Whole(NamedTuple):

@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from toolgate.core.bundle import Bundle
-from toolgate.core.model import Asked, Call, Outcome, Principal, Refused, Situation
-from toolgate.listeners.answers import Answer, Streamed
+from toolgate.core.model import Asked, Call, OpenedRun, Outcome, Principal, Refusal, Refused, Situation
+from toolgate.listeners.answers import Answer, Caller, Streamed
 from toolgate.listeners.problem import Disclosure, disclosed, render
+from toolgate.listeners.retelling import Retelling
 from toolgate.listeners.wire import refuse
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class Gateway(Protocol):
     def bundle(self) -> Bundle: ...
     @property
     def situation(self) -> Situation: ...
-    def new_call(self, principal: Principal, asked: Asked, reason: str | None = None) -> Call: ...
+    def new_call(
+        self, principal: Principal, asked: Asked, reason: str | None = None, run: OpenedRun | None = None
+    ) -> Call: ...
     async def handle(self, call: Call) -> Outcome: ...
     def explain(self, call: Call) -> Explanation: ...
 
@@ -95,6 +98,7 @@ class Calls:
         self.gateway = gateway
         self.disclosure = disclosure
         self._places = places
+        self._retelling = Retelling()
 
     def declares(self, method: str, path: str, query: str) -> bool:
         """Whether an operation declares that this path may have its encoded slashes (see `wire.Rules`).
@@ -104,9 +108,9 @@ class Calls:
         """
         return self.disclosure == "hide" or bool(self.gateway.bundle.catalog.declaring(method, path, query))
 
-    async def take(self, principal: Principal, asked: Asked, reason: str | None, *, bodiless: bool = False) -> Answer:
+    async def take(self, caller: Caller, asked: Asked, reason: str | None, *, bodiless: bool = False) -> Answer:
         """One call, from what was asked to its rendered outcome."""
-        call = self.gateway.new_call(principal, asked, reason)
+        call = self.gateway.new_call(caller.principal, asked, reason, caller.run)
         if not self._places.try_take() and not await self._places.wait():
             refusal = refuse("gateway.overloaded", "the gate has as many calls in flight and waiting as it takes")
             return render(Refused(refusal), call.id, self.gateway.bundle, bodiless=bodiless)
@@ -115,12 +119,19 @@ class Calls:
             bundle = self.gateway.bundle  # read in the same step as the gateway pins it
             outcome = await self.gateway.handle(call)
             if isinstance(outcome, Refused):
-                outcome = Refused(disclosed(outcome.refusal, self.disclosure, principal, bundle))
-            answer = render(outcome, call.id, bundle, bodiless=bodiless)
+                outcome = _told(outcome, disclosed(outcome.refusal, self.disclosure, caller.principal, bundle))
+                answer = self._retelling.render(outcome, call.id, bundle, bodiless=bodiless)
+            else:
+                answer = render(outcome, call.id, bundle, bodiless=bodiless)
         finally:
             if not isinstance(answer, Streamed):
                 self._places.leave()
         return replace(answer, body=_Placed(answer.body, self._places)) if isinstance(answer, Streamed) else answer
+
+
+def _told(refused: Refused, refusal: Refusal) -> Refused:
+    """SECURITY: what is disclosed of a refusal is all that is told: quotas would show which rule met it."""
+    return refused if refusal is refused.refusal else Refused(refusal)
 
 
 class _Placed:

@@ -226,7 +226,7 @@ class Connection(RequestHandler):
             self._refuse(body, bodiless=bodiless)
             return False
         block = head.block
-        request = Request(head.method, head.path, head.query, block.kept, body, block.reason, block.token)
+        request = Request(head.method, head.path, head.query, block.kept, body, block.reason, block.token, block.run)
         answer = await self._answer(request)
         if not await self._write(answer, keep=keep and not self._listener.draining):
             return False
@@ -239,6 +239,11 @@ class Connection(RequestHandler):
             await self._waiter
         finally:
             self._waiter = None
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        """Go on where reading was held: each body that is read whole asks for it, and few were."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def _make_room(self) -> None:
         """A request has left the queue: let the parser go on."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from toolgate.auth import Authenticator, AuthError
 from toolgate.core.bundle import Bundle
 from toolgate.core.model import Json, Principal, Refusal
-from toolgate.listeners.answers import Answer, Request, Whole
-from toolgate.listeners.refusals import Refusals
+from toolgate.listeners.answers import Answer, Caller, Request, Whole
 from toolgate.listeners.routes import Respond, Routes, Visit
+from toolgate.listeners.voice import Voice
 from toolgate.listeners.wire import refuse
 
 _NOBODY = Principal("-")
@@ -53,11 +53,9 @@ class Health:
 class OwnFront:
     """Answers on a listener that has nothing but the gate's own paths: health, or admin."""
 
-    def __init__(
-        self, routes: Mapping[str, Respond], refusals: Refusals, authenticator: Authenticator | None = None
-    ) -> None:
-        self._routes = Routes(routes, refusals)
-        self._refusals = refusals
+    def __init__(self, routes: Mapping[str, Respond], voice: Voice, authenticator: Authenticator | None = None) -> None:
+        self._routes = Routes(routes, voice)
+        self._voice = voice
         self._authenticator = authenticator
 
     @property
@@ -70,20 +68,20 @@ class OwnFront:
             try:
                 principal = self._authenticator.authenticate(request.token)
             except AuthError as error:
-                return self._refusals.refused(refuse(error.code, error.detail), bodiless=request.method == "HEAD")
-        return await self._routes.answer(request, principal)
+                return self._voice.refused(refuse(error.code, error.detail), bodiless=request.method == "HEAD")
+        return await self._routes.answer(request, Caller(principal))
 
     def refused(self, refusal: Refusal, *, bodiless: bool) -> Whole:
-        return self._refusals.refused(refusal, bodiless=bodiless)
+        return self._voice.refused(refusal, bodiless=bodiless)
 
     def broken(self, error: BaseException, *, bodiless: bool) -> Whole:
-        return self._refusals.broken(error, bodiless=bodiless)
+        return self._voice.broken(error, bodiless=bodiless)
 
 
-def health_front(health: Health, exposition: Callable[[], bytes], content_type: str, refusals: Refusals) -> OwnFront:
+def health_front(health: Health, exposition: Callable[[], bytes], content_type: str, voice: Voice) -> OwnFront:
     """The health listener: live, ready, metrics."""
 
     async def metrics(visit: Visit) -> Answer:
         return visit.bytes(exposition(), content_type=content_type)
 
-    return OwnFront({**health.routes, "GET /metrics": metrics}, refusals)
+    return OwnFront({**health.routes, "GET /metrics": metrics}, voice)

@@ -37,6 +37,14 @@ def own_document(version: str) -> bytes:
     )
 
 
+_RUN_TOKEN: Final[Json] = {
+    "name": "Toolgate-Run",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The token of the run this is part of; without it, the principal's implicit run.",
+}
+
+
 def _paths() -> Json:
     shape = {
         "name": "format",
@@ -54,6 +62,13 @@ def _paths() -> Json:
         },
         "/-/environment": {
             "get": _answers("getEnvironment", "Where the agent is and what exists there.", "Environment")
+        },
+        "/-/runs": {"post": _opens_run()},
+        "/-/run": {
+            "get": _answers("getRun", "What has come of the run this is asked in.", "Run", parameters=[_RUN_TOKEN])
+        },
+        "/-/run/finish": {
+            "post": _answers("finishRun", "Close it: no call of it is taken any more.", "Run", parameters=[_RUN_TOKEN])
         },
         "/-/openapi.json": {"get": _answers("getOpenapi", "This document.", None)},
         "/-/live": {"get": _answers("isLive", "The process answers.", None)},
@@ -78,12 +93,24 @@ def _answers(
 def _asks(operation_id: str, summary: str, schema: str | None = None) -> dict[str, Json]:
     body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CallByName"}}}}
     reason = {"name": "Toolgate-Reason", "in": "header", "schema": {"type": "string", "maxLength": 512}}
-    return {**_answers(operation_id, summary, schema), "requestBody": body, "parameters": [reason]}
+    return {**_answers(operation_id, summary, schema), "requestBody": body, "parameters": [reason, _RUN_TOKEN]}
+
+
+def _opens_run() -> Json:
+    """A run is made, so the answer is 201; the body may be left out."""
+    asks = _answers(
+        "openRun", "Open a run; its token names it in `Toolgate-Run`.", "OpenedRun", parameters=[_RUN_TOKEN]
+    )
+    asks["responses"]["201"] = asks["responses"].pop("200")
+    return {
+        **asks,
+        "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewRun"}}}},
+    }
 
 
 def _responses() -> Json:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in ("Toolgate-Call", "Toolgate-Source")}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _headers()}
     return {"Problem": {"description": "The answer is no, or it failed.", "headers": headers, "content": problem}}
 
 
@@ -91,6 +118,9 @@ def _headers() -> Json:
     return {
         "Toolgate-Call": {"description": "The id of this call; the journal has it.", "schema": _TEXT},
         "Toolgate-Source": {"description": "Who speaks.", "schema": {"enum": ["upstream", "gate"]}},
+        "RateLimit-Policy": {"description": "The limits and budgets that govern the call.", "schema": _TEXT},
+        "RateLimit": {"description": "What is left of them.", "schema": _TEXT},
+        "Retry-After": {"description": "Seconds until the call may be repeated.", "schema": {"type": "integer"}},
     }
 
 
@@ -124,12 +154,44 @@ def _schemas() -> dict[str, Json]:
                 "expectations": {"type": "array"},
             }
         ),
+        **_runs(),
         "Ready": _object(
             {"bundle": _object({"revision": _TEXT, "last_error": {"type": ["string", "null"]}}), "reason": _TEXT},
             "bundle",
         ),
         "Problem": _problem(),
     }
+
+
+def _runs() -> dict[str, Json]:
+    or_null: Json = {"type": ["string", "null"]}
+    amounts = {"given": _TEXT, "taken": _TEXT, "left": _TEXT}
+    budget = _object({
+        "budget": _TEXT, "dimension": _TEXT, "scope": _TEXTS, **amounts, "again_s": {"type": ["number", "null"]},
+        "operations": {"type": ["array", "null"], "items": _TEXT, "description": "what it covers; null: every call"},
+    })  # fmt: skip
+    count: Json = {"type": "integer"}
+    return {
+        "NewRun": {
+            "type": "object",
+            "properties": {
+                "parent": {"type": "string", "description": "the id of the run this is asked in"},
+                "labels": {"type": "object", "additionalProperties": _TEXT, "maxProperties": 16},
+            },
+            "additionalProperties": False,
+        },
+        "OpenedRun": _object({"run": _TEXT, "token": _TEXT, "expires_at": _TEXT}),
+        "Run": _object(
+            {
+                "run": _TEXT, "parent": or_null, "expires_at": or_null, "deadline_at": or_null, "age_s": count,
+                "calls": count, "refusals": count, "stopped": or_null, "frozen": or_null,
+                "balances": {"type": "object", "additionalProperties": _object(amounts)},
+                "budgets": {"type": "array", "items": budget}, "plan": or_null, "steps": {"type": "array"},
+                "finished": {"const": True},
+            },
+            "run", "calls", "refusals", "balances",
+        ),
+    }  # fmt: skip
 
 
 def _tool() -> Json:

@@ -28,6 +28,7 @@ from toolgate.core.model import (
     Violation,
 )
 from toolgate.listeners.answers import Answer, Whole, status_line
+from toolgate.listeners.ratelimit import ratelimit_lines
 from toolgate.listeners.reply import reply_answer
 
 Disclosure: TypeAlias = Literal["explain", "hide"]
@@ -53,10 +54,12 @@ def render(outcome: Outcome, call_id: str, bundle: Bundle, *, bodiless: bool = F
             return reply_answer(outcome, call_id, bodiless=bodiless)
         case Refused(refusal):
             problem = refusal_json(refusal, call_id, bundle)
-            return problem_answer(problem, refusal.code, refusal.recovery, bodiless=bodiless)
+            lines = ratelimit_lines(outcome.standing)
+            return problem_answer(problem, refusal.code, refusal.recovery, lines=lines, bodiless=bodiless)
         case Failed():
             problem = failure_json(outcome, call_id, bundle)
-            return problem_answer(problem, outcome.code, outcome.recovery, bodiless=bodiless)
+            lines = ratelimit_lines(outcome.standing)
+            return problem_answer(problem, outcome.code, outcome.recovery, lines=lines, bodiless=bodiless)
         case _:
             assert_never(outcome)
 
@@ -81,6 +84,7 @@ def refusal_json(refusal: Refusal, call_id: str, bundle: Bundle) -> dict[str, Js
         bundle,
         title=refusal.title or refusal.code.title,
         detail=refusal.detail,
+        retryable=refusal.is_passing,
         sent="no",
         recovery=refusal.recovery,
         violations=refusal.violations,
@@ -117,6 +121,7 @@ def failure_json(failure: Failed, call_id: str, bundle: Bundle) -> dict[str, Jso
         bundle,
         title=failure.code.title,
         detail=failure.detail,
+        retryable=failure.code.retryable,
         sent=failure.sent,
         recovery=failure.recovery,
         violations=failure.violations,
@@ -124,13 +129,15 @@ def failure_json(failure: Failed, call_id: str, bundle: Bundle) -> dict[str, Jso
     )
 
 
-def problem_answer(problem: dict[str, Json], code: Code, recovery: Recovery, *, bodiless: bool = False) -> Whole:
-    """A problem as `application/problem+json`."""
+def problem_answer(
+    problem: dict[str, Json], code: Code, recovery: Recovery, *, lines: str = "", bodiless: bool = False
+) -> Whole:
+    """A problem as `application/problem+json`. `lines`: header lines of its own."""
     body = orjson.dumps(problem, default=_shown)
     wait = f"Retry-After: {ceil(recovery.retry_after_s)}\r\n" if recovery.retry_after_s is not None else ""
     head = (
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\nToolgate-Call: {problem['call']}\r\n"
-        f"Toolgate-Source: gate\r\nCache-Control: no-store\r\n{wait}{_EXTRA.get(code.code, '')}"
+        f"Toolgate-Source: gate\r\nCache-Control: no-store\r\n{wait}{lines}{_EXTRA.get(code.code, '')}"
     )
     return Whole(status_line(code.status) + head.encode("ascii"), b"" if bodiless else body)
 
@@ -142,6 +149,7 @@ def _problem(  # noqa: PLR0913  # the fields of the format, by name
     *,
     title: str,
     detail: str,
+    retryable: bool,
     sent: Sent,
     recovery: Recovery,
     violations: tuple[Violation, ...],
@@ -156,7 +164,7 @@ def _problem(  # noqa: PLR0913  # the fields of the format, by name
         "call": call_id,
         "code": code.code,
         "environment": bundle.environment,
-        "retryable": code.retryable,
+        "retryable": retryable,
         "sent": sent,
         "recovery": _recovery(recovery),
         "violations": [violation_json(violation) for violation in violations],

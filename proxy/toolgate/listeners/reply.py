@@ -6,11 +6,13 @@ RULE: an agent can always tell whether the gate or the upstream speaks: `Toolgat
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from toolgate.core.catalog import Operation, Target
-from toolgate.core.model import Completed, Header
+from toolgate.core.model import Completed, Header, new
 from toolgate.listeners.answers import Answer, Streamed, Whole, status_line
+from toolgate.listeners.ratelimit import ratelimit_lines
 
 # Hop-by-hop (RFC 9110 §7.6.1), framing (ours), and what would speak for the gate's own origin or show its neighbours.
 _WITHHELD: Final = frozenset({
@@ -23,6 +25,7 @@ _COMMON: Final = frozenset({
     "content-type", "date", "etag", "cache-control", "last-modified", "expires", "vary", "age", "pragma",
     "x-request-id", "content-language", "content-encoding", "content-disposition", "retry-after", "link",
 })  # fmt: skip
+_LIMITS: Final = frozenset({"ratelimit", "ratelimit-policy"})
 _LOCATIONS: Final = frozenset({"location", "content-location"})
 _NO_BODY: Final = frozenset({204, 304})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -34,14 +37,16 @@ def reply_answer(completed: Completed, call_id: str, *, bodiless: bool) -> Answe
     """Render what the upstream answered, whole or as a stream."""
     reply = completed.reply
     lines: list[str] = []
-    length = _passed_headers(lines, reply.headers, completed.operation)
+    length = _passed_headers(lines, completed)
     lines.append(f"Toolgate-Call: {call_id}\r\nToolgate-Source: {completed.source}\r\n")
+    if completed.standing is not None:
+        lines.append(ratelimit_lines(completed.standing))
     body = reply.body
     empty = bodiless or reply.status in _NO_BODY
     if isinstance(body, bytes):
         if reply.status != 204:  # noqa: PLR2004  # RFC 9110 §8.6: a 204 has no Content-Length
             lines.append(f"Content-Length: {_told_length(body, length, empty=empty)}\r\n")
-        return Whole(_head(reply.status, lines), b"" if empty else body)
+        return new(Whole, (_head(reply.status, lines), b"" if empty else body))
     if length is not None:
         lines.append(f"Content-Length: {length}\r\n")
     return Streamed(_head(reply.status, lines), body, length, empty)
@@ -55,24 +60,26 @@ def _told_length(body: bytes, told: int | None, *, empty: bool) -> int:
     return told if empty and told is not None and not body else len(body)
 
 
-def _passed_headers(lines: list[str], headers: tuple[Header, ...], operation: Operation | None) -> int | None:
+def _passed_headers(lines: list[str], completed: Completed) -> int | None:
     """Append the headers that pass; return the length the upstream told, if any."""
-    length: int | None = None
-    nominated = _nominated(headers)
+    headers, length = completed.reply.headers, None
+    withheld = _nominated([header for header in headers if header[0] not in _COMMON])
+    if completed.standing is not None:  # what the upstream limits is not told beside what the gate limits
+        withheld = withheld | _LIMITS if withheld else _LIMITS
     for name, value in headers:
-        if name in _COMMON and name not in nominated and value.isprintable():
+        if name in _COMMON and name not in withheld and value.isprintable():
             lines.append(f"{name}: {value}\r\n")
         elif name.lower() == "content-length":
             length = int(value) if value.isdigit() and value.isascii() else length
         else:
-            lines.append(_other_line(name, value, nominated, operation))
+            lines.append(_other_line(name, value, withheld, completed.operation))
     return length
 
 
-def _other_line(name: str, value: str, nominated: frozenset[str], operation: Operation | None) -> str:
+def _other_line(name: str, value: str, withheld: frozenset[str], operation: Operation | None) -> str:
     """The line of a less common header; nothing where it does not pass."""
     low = name.lower()
-    if low in _WITHHELD or low.startswith("toolgate-") or low in nominated:
+    if low in _WITHHELD or low.startswith("toolgate-") or low in withheld:
         return ""
     shown = gate_location(value, operation) if low in _LOCATIONS else value
     # SECURITY: a name or value that could end its line is not passed on, wherever it came from.
@@ -85,7 +92,7 @@ def _is_one_line(value: str) -> bool:
     return not any(char < " " and char != "\t" for char in value)
 
 
-def _nominated(headers: tuple[Header, ...]) -> frozenset[str]:
+def _nominated(headers: Sequence[Header]) -> frozenset[str]:
     """The headers `Connection` names as hop-by-hop."""
     for name, _ in headers:
         if name.lower() == "connection":

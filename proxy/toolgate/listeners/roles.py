@@ -11,8 +11,8 @@ from typing import Final, Literal, TypeAlias
 from toolgate.core.codes import CODES
 from toolgate.core.model import Recovery, Refusal
 from toolgate.listeners.answers import Answer
-from toolgate.listeners.refusals import Refusals
 from toolgate.listeners.routes import Respond, Visit
+from toolgate.listeners.voice import Voice
 
 Role: TypeAlias = Literal["viewer", "approver", "admin"]  # viewer reads, approver grants, admin changes what serves
 # Who holds a role: an admin is an approver, an approver a viewer.
@@ -23,13 +23,13 @@ _HOLDERS: Final[Mapping[Role, frozenset[str]]] = {
 }
 
 
-def requiring(role: Role, respond: Respond, refusals: Refusals) -> Respond:
+def requiring(role: Role, respond: Respond, voice: Voice) -> Respond:
     """Answer a path only for principals who hold the role."""
     holders = _HOLDERS[role]
 
     async def answer(visit: Visit) -> Answer:
         if holders.isdisjoint(visit.principal.roles):
-            return refusals.refused(_lacking(role), bodiless=visit.bodiless)
+            return voice.refused(_lacking(role), bodiless=visit.bodiless)
         return await respond(visit)
 
     return answer

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import parse_qsl
 
 import orjson
 
 from toolgate.core.codes import CODES
 from toolgate.core.model import Json, Principal, Recovery, Refusal, Violation
+from toolgate.core.strictjson import read
 from toolgate.core.suggest import near
-from toolgate.listeners.answers import Answer, Request, Whole, plain
-from toolgate.listeners.refusals import Refusals
+from toolgate.core.wiretext import Malformed, echo, pointer
+from toolgate.listeners.answers import Answer, Caller, Request, Whole, plain
+from toolgate.listeners.voice import Voice
 
 Respond = Callable[["Visit"], Awaitable[Answer]]
-_ECHOED_CHARS = 64
+DIGITS: Final = 18  # of a number in a query
+_ECHOED_CHARS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,13 @@ class Visit:
     """A request for one of the gate's own paths."""
 
     request: Request
-    principal: Principal
+    caller: Caller
     call_id: str
     segment: str = ""  # what stood for `{…}`
+
+    @property
+    def principal(self) -> Principal:
+        return self.caller.principal
 
     @property
     def bodiless(self) -> bool:
@@ -58,23 +66,23 @@ class Visit:
 class Routes:
     """What exists under `/-/` on one listener."""
 
-    def __init__(self, table: Mapping[str, Respond], refusals: Refusals) -> None:
+    def __init__(self, table: Mapping[str, Respond], voice: Voice) -> None:
         self._exact = {line: respond for line, respond in table.items() if "{" not in line}
         self._under = {line.partition("{")[0]: respond for line, respond in table.items() if "{" in line}
         self._lines = tuple(table)
-        self._refusals = refusals
+        self._voice = voice
 
-    async def answer(self, request: Request, principal: Principal) -> Answer:
+    async def answer(self, request: Request, caller: Caller) -> Answer:
         method = "GET" if request.method == "HEAD" else request.method
         line = f"{method} {request.path}"
         respond = self._exact.get(line)
         if respond is not None:
-            return await respond(Visit(request, principal, self._refusals.new_id()))
+            return await respond(Visit(request, caller, self._voice.new_id()))
         before, _, segment = line.rpartition("/")
         respond = self._under.get(f"{before}/")
         if respond is not None and segment:
-            return await respond(Visit(request, principal, self._refusals.new_id(), segment))
-        return self._refusals.refused(self._unknown(line), bodiless=request.method == "HEAD")
+            return await respond(Visit(request, caller, self._voice.new_id(), segment))
+        return self._voice.refused(self._unknown(line), bodiless=request.method == "HEAD")
 
     def _unknown(self, line: str) -> Refusal:
         code = CODES["tool.unknown"]
@@ -88,11 +96,50 @@ class Routes:
         )
 
 
+def json_of(request: Request, what: str, hint: str) -> Json | Refusal:
+    """The body of a request for one of the gate's own paths, read strictly. `what` the body is, in a sentence."""
+    essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if essence != "application/json":
+        return ill_asked("arguments.media_type", f"the body of {what} is `application/json`", hint)
+    if "content-encoding" in request.headers:
+        return ill_asked("arguments.media_type", f"the body of {what} has no content coding", hint)
+    try:
+        return read(request.body)[0]
+    except Malformed as error:
+        return ill_asked("arguments.malformed", str(error), hint)
+
+
+def unknown_key(value: Mapping[str, Json], known: tuple[str, ...], message: str) -> Refusal | None:
+    """What to say of the first key that is none of the known ones."""
+    unknown = next((key for key in value if key not in known), None)
+    if unknown is None:
+        return None
+    nearest = near(unknown, known, 1)
+    meant = f"; did you mean `{nearest[0]}`?" if nearest else f": {message}"
+    return invalid(pointer("", unknown[:_ECHOED_CHARS]), "unknown", f"{echo(unknown)} is not known{meant}", nearest)
+
+
+def ill_asked(code: str, detail: str, hint: str) -> Refusal:
+    row = CODES[code]
+    return Refusal(row, detail, Recovery(row.action, hint), stage="arguments")
+
+
 def invalid(path: str, keyword: str, message: str, suggestion: tuple[str, ...] = ()) -> Refusal:
     """One thing wrong with what was asked of the gate itself."""
     code = CODES["arguments.invalid"]
     violation = Violation(path, keyword, message, suggestion=suggestion[0] if suggestion else None)
-    return Refusal(code, message, Recovery(code.action, code.hint), stage="arguments", violations=(violation,))
+    hint = f"Fix {echo(path)} and send it again." if path else code.hint
+    return Refusal(code, message, Recovery(code.action, hint), stage="arguments", violations=(violation,))
+
+
+def whole_number(query: Mapping[str, str], name: str, default: int | None, most: int) -> int | Refusal | None:
+    """Read a number of a query, from 1 on."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if text.isdecimal() and text.isascii() and len(text) <= DIGITS and 1 <= int(text) <= most:
+        return int(text)
+    return invalid(f"/{name}", "range", f"`{name}` is a whole number from 1 to {most}")
 
 
 def _listed(names: tuple[str, ...]) -> str:

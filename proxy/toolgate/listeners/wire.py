@@ -41,9 +41,9 @@ MAX_REASON_CHARS: Final = 512
 _STAGE: Final = "wire"
 _MAX_LENGTH_DIGITS: Final = 18
 _RETRY_AFTER_S: Final = {"gateway.overloaded": 1.0, "gateway.draining": 1.0}
-_LATER: Final = frozenset({"toolgate-run", "toolgate-plan", "toolgate-step"})
+_LATER: Final = frozenset({"toolgate-plan", "toolgate-step"})
 _OURS: Final = "toolgate-"
-_MEANT: Final = ("reason", "token")
+_MEANT: Final = ("reason", "run", "token")
 _KNOWN: Final = _LATER | {f"{_OURS}{name}" for name in _MEANT}
 # RFC 9110 §7.6.1, §10.1.1, and what frames or routes the message: ours on both sides, so no one behind the gate sees it.
 _FRAMING: Final = frozenset({
@@ -114,6 +114,7 @@ class Block:
     expects_continue: bool
     reason: str | None
     token: str | None
+    run: str | None = None  # the token of the run it is made in
 
 
 class Head(NamedTuple):
@@ -242,6 +243,7 @@ def _judge_block(raw: RawHeaders, rules: Rules) -> Block | Refusal:
         "expect" in headers,
         headers.get("toolgate-reason") or None,
         _token(headers, rules),
+        headers.get("toolgate-run"),
     )
 
 
@@ -339,9 +341,7 @@ def _own_fault(headers: Mapping[str, str]) -> Refusal | None:
         if name not in _KNOWN:
             return refuse("request.header", f"the header `{name}` is reserved and not known to this gate", _meant(name))
         if name in _LATER:
-            return refuse(
-                "request.header", f"the header `{name}` has no meaning here: this version starts no runs or plans"
-            )
+            return refuse("request.header", f"the header `{name}` has no meaning here: this version locks no plans")
     if len(headers.get("toolgate-reason", "")) > MAX_REASON_CHARS:
         detail = f"the header `toolgate-reason` is longer than {MAX_REASON_CHARS} characters"
         return refuse("request.header", detail, "Shorten the reason.")

@@ -43,7 +43,7 @@ def roles_of(settings: model.Settings) -> frozenset[str] | None:
 
 def development_key(settings: model.Settings) -> Path:
     """The file of the development key: beside the ledger; with `memory:`, where a ledger would be by default."""
-    scheme, _, place = settings.ledger.partition(":")
+    scheme, _, place = settings.journal_url.partition(":")
     folder = Path(place.removeprefix("//")).parent if scheme == "sqlite" else settings.toolspecs.parent / ".toolgate"
     return folder / _KEY_NAME
 

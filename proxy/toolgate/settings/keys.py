@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from toolgate.core.catalog import Secret
 from toolgate.settings import values
+from toolgate.settings.descriptions import descriptions
 from toolgate.settings.model import Settings
 
 
@@ -21,12 +22,17 @@ class Key:
 
     name: str
     attributes: tuple[str, ...]
-    description: str
+    section: type[BaseModel]  # that it stands in
     choices: tuple[str, ...]
     scalar: bool  # a number or a truth value, so a variable's text is read as one
     required: bool
     default: Any
     entries: type[BaseModel] | None = None  # of a list of sections: what each of them is
+
+    @property
+    def description(self) -> str:
+        """What it is for, on one line."""
+        return " ".join(descriptions(self.section).get(self.attributes[-1], "").split())
 
     def shown(self, value: Any) -> str:
         """A value of this setting as a person writes it."""
@@ -104,15 +110,15 @@ def _walk(model: type[BaseModel], names: tuple[str, ...], attributes: tuple[str,
         if inner is not None:
             yield from _walk(inner, name, (*attributes, attribute))
             continue
-        yield _key(field, ".".join(name), (*attributes, attribute))
+        yield _key(field, ".".join(name), (*attributes, attribute), model)
 
 
-def _key(field: FieldInfo, name: str, attributes: tuple[str, ...]) -> Key:
+def _key(field: FieldInfo, name: str, attributes: tuple[str, ...], section: type[BaseModel]) -> Key:
     kinds = tuple(_flat(field.annotation))
     return Key(
         name=name,
         attributes=attributes,
-        description=" ".join((field.description or "").split()),
+        section=section,
         choices=tuple(kind for kind in kinds if isinstance(kind, str)),
         scalar=any(kind in {int, float, bool} for kind in kinds),
         required=field.is_required(),

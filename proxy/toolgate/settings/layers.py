@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 PREFIX: Final = "TOOLGATE_"
 # Ours without being settings.
-_RESERVED: Final = frozenset({"TOOLGATE_CONFIG", "TOOLGATE_DEBUG", "TOOLGATE_SPECS"})
+_RESERVED: Final = frozenset({"TOOLGATE_CONFIG", "TOOLGATE_DEBUG", "TOOLGATE_SPECS", "TOOLGATE_TOKEN"})
 # Kubernetes sets these for every Service in the namespace; one may be named `toolgate`.
 _SERVICE_LINK: Final = re.compile(
     r"TOOLGATE(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"

@@ -21,9 +21,6 @@ from toolgate.settings.model import Settings
 from toolgate.settings.sense import warnings
 
 _DEFAULT: Final = Origin("default", "default")
-_LATER: Final = {
-    "keys.run": "`keys.run` is not supported yet: the version that mints run tokens brings it; remove it",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +138,7 @@ def _name_anew(layers: Layers, name: str, origin: Origin) -> None:
 
 def _add(layers: Layers, key: str, value: Any, origin: Origin) -> Iterator[Problem]:
     """Put one value in its place, or say why it has none."""
-    later = next((message for prefix, message in _LATER.items() if f"{key}.".startswith(f"{prefix}.")), None)
-    if later is not None:
-        yield Problem(origin.name, origin.line, "settings.not_supported", later)
-    elif key == "identity.anonymous" and isinstance(value, str):
+    if key == "identity.anonymous" and isinstance(value, str):
         _name_anew(layers, value, origin)
     elif key in sections() and value is None:
         return
@@ -157,7 +151,7 @@ def _add(layers: Layers, key: str, value: Any, origin: Origin) -> Iterator[Probl
 
 
 def _known(key: str) -> bool:
-    return key in keys() or key in sections() or key in _LATER
+    return key in keys() or key in sections()
 
 
 def _unknown(key: str, origin: Origin) -> str:

@@ -7,12 +7,13 @@ description, because `docs/settings.md` is generated from them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from toolgate.core.catalog import Secret
 from toolgate.settings import values
+from toolgate.settings.descriptions import descriptions
 from toolgate.settings.values import Address
 
 _BYTE_UNITS = "a whole number of bytes, or one with KiB, MiB or GiB"
@@ -29,7 +30,12 @@ OptionalListener = Annotated[
     Address | None, BeforeValidator(values.optional_address), _text(None, "`host:port`, `unix:path` or `off`")
 ]
 Ledger = Annotated[
-    str, BeforeValidator(values.ledger), _text(None, "`memory:`, `sqlite:///absolute`, `sqlite:relative`")
+    str,
+    BeforeValidator(values.ledger),
+    _text(None, "`memory:`, `sqlite:///absolute`, `sqlite:relative`, `redis://host:port/db`, `rediss://host:port/db`"),
+]
+OwnLedger = Annotated[
+    str, BeforeValidator(values.own_ledger), _text(None, "`memory:`, `sqlite:///absolute`, `sqlite:relative`")
 ]
 SecretRef = Annotated[
     Secret, BeforeValidator(values.secret), _text(r"^\$\{(file|env):.+\}$", "`${file:PATH}` or `${env:NAME}`")
@@ -69,6 +75,9 @@ RoleMap = Annotated[
     ),
 ]
 HttpsUrl = Annotated[str, BeforeValidator(values.https_url), _text("^https://", "an `https://` URL")]
+WebhookUrl = Annotated[
+    str, BeforeValidator(values.webhook_url), _text("^https?://", "an `https://` URL, or `http://` on the loopback")
+]
 Algorithms = Annotated[
     tuple[
         Literal[
@@ -81,10 +90,24 @@ Algorithms = Annotated[
 ]  # fmt: skip
 
 
-class _Section(BaseModel):
-    """Unknown keys refused, nothing converted, nothing changed afterwards."""
+def _described(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    for attribute, text in descriptions(model).items():
+        schema["properties"][model.model_fields[attribute].alias or attribute]["description"] = text
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+def _defaults() -> Any:
+    """A section that is not written: judged with the whole, for which it needs nothing of its own."""
+    return Field(default={}, validate_default=True)
+
+
+class _Section(BaseModel):
+    """Unknown keys refused, nothing converted, nothing changed afterwards.
+
+    What validates it is built at its first use, and of a section as a part of the whole: each alone would take as long
+    again, and as much memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True, json_schema_extra=_described)
 
 
 class Tls(_Section):
@@ -116,13 +139,30 @@ class Listen(_Section):
     """Host headers accepted beside the listen address, without port."""
     origins: Origins = ()
     """Values of `Origin` accepted on the agent listener; requests of a browser page are otherwise refused."""
-    tls: ListenTls = ListenTls()
+    tls: ListenTls = _defaults()
     """TLS per listener; a listener without an entry speaks plain HTTP."""
 
 
 class Keys(_Section):
     mask: SecretRef | None = None
     """The key that masks and seals values in the journal, as `${file:PATH}` or `${env:NAME}`; made beside the ledger when absent."""
+    run: SecretRef | None = None
+    """The key that signs run tokens (`POST /-/runs`), as `${file:PATH}` or `${env:NAME}`; made beside the ledger when absent. Whoever has it can name any run."""
+
+
+class Redis(_Section):
+    journal: OwnLedger = Field(default="sqlite:.toolgate/ledger.db", validate_default=True)
+    """Where this gate's own journal is, which is never in Redis: `memory:`, `sqlite:///absolute` or `sqlite:relative`. Each gate needs a file of its own."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "toolgate"
+    """What every key begins with, as `{prefix}:`. Gates with the same one share their budgets, limits, runs and freezes: give each environment its own."""
+    password: SecretRef | None = None
+    """The password of the user in the URL, or of the default user, as `${file:PATH}` or `${env:NAME}`; read again at each connection."""
+    ca_file: FilePath | None = None
+    """PEM file with the authorities that vouch for a `rediss:` server, instead of the system's."""
+    cert: FilePath | None = None
+    """PEM file with a client certificate for a `rediss:` server."""
+    key: FilePath | None = None
+    """PEM file with that certificate's private key."""
 
 
 class Anonymous(_Section):
@@ -180,7 +220,7 @@ class Issuer(_Section):
 
 
 class Identity(_Section):
-    anonymous: Anonymous = Anonymous()
+    anonymous: Anonymous = _defaults()
     """Who calls when no token is presented; a bare string is `{id: …}`. With issuers, a call without a token is refused unless this is written."""
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(values.entries)] = ()
     """Whose tokens say who calls: OpenID Connect providers, Kubernetes ServiceAccounts, SPIFFE trust domains. A variable or a flag writes the list as JSON."""
@@ -210,7 +250,7 @@ class Keep(_Section):
 class Journal(_Section):
     sync: Literal["effects", "all", "off"] = "effects"
     """Which commits are flushed to disk before a call is sent: those with a write or destructive call, all, or none."""
-    keep: Keep = Keep()
+    keep: Keep = _defaults()
     """How much of the journal is kept; pruning is journaled itself."""
     stdout: bool = True
     """Also write every journal event to standard output as one JSON line."""
@@ -219,6 +259,21 @@ class Journal(_Section):
 class Runs(_Section):
     idle_s: Seconds = 1800.0
     """Idle time after which a principal's next call begins a new implicit run."""
+    token_s: Seconds = 14_400.0
+    """How long the token of a run opened with `POST /-/runs` names it; a sub-run's ends with its parent's."""
+    max_open: Count = 10_000
+    """How many runs a principal may have opened whose tokens have not ended; each takes about a kilobyte until then."""
+    max_depth: Annotated[int, Field(ge=0, le=100)] = 3
+    """How many runs may be above a run: an agent's sub-agents, their sub-agents, …. With 0, no run has a parent."""
+
+
+class Webhook(_Section):
+    url: WebhookUrl
+    """Where people are told that a run was stopped, or that the kill switch was used: `https://…`, or `http://` on the loopback. POST, JSON."""
+    secret: SecretRef
+    """The secret each message is signed with, as Standard Webhooks does (`webhook-signature`), as `${file:PATH}` or `${env:NAME}`; at least 32 random bytes in base64."""
+    ca_file: FilePath | None = None
+    """PEM file with the authorities that vouch for that server, instead of the system's."""
 
 
 class Limits(_Section):
@@ -260,28 +315,42 @@ class Settings(_Section):
     """Folder with one toolspec folder per tool."""
     policies: FilePath = Field(default=Path("policies"), validate_default=True)
     """Folder with the policies."""
-    listen: Listen = Listen()
+    listen: Listen = _defaults()
     """The doors this process listens on."""
     ledger: Ledger = Field(default="sqlite:.toolgate/ledger.db", validate_default=True)
-    """Journal and balances: `memory:` (lost at exit), `sqlite:///absolute` or `sqlite:relative`."""
-    keys: Keys = Keys()
+    """Journal and balances: `memory:` (lost at exit), `sqlite:///absolute` or `sqlite:relative`. With `redis://[user@]host:port/db`, or `rediss:` with TLS, gates share what is taken and frozen, and the journal is where `redis.journal` says."""
+    redis: Redis = _defaults()
+    """The store that gates share, with `ledger: redis:…`."""
+    keys: Keys = _defaults()
     """Keys of the gate itself; only references, never the keys."""
-    identity: Identity = Identity()
+    identity: Identity = _defaults()
     """Who calls."""
     mode: Literal["enforce", "audit"] = "enforce"
     """`audit` sends what policies refuse, and journals what would have been refused; what is unknown, disallowed or invalid is refused all the same."""
     audit_in_production: bool = False
     """Said together with `mode: audit`, it makes the narrowest environment audit too; without it, production refuses to start in that mode."""
-    journal: Journal = Journal()
+    journal: Journal = _defaults()
     """The record of every decision."""
-    runs: Runs = Runs()
+    runs: Runs = _defaults()
     """One task of an agent."""
-    limits: Limits = Limits()
+    webhook: Webhook | None = None
+    """Who is told when a run was stopped; without it, the journal, the log and the metrics say so."""
+    limits: Limits = _defaults()
     """Bounds of the agent listener, in number and time."""
     disclosure: Literal["explain", "hide"] = "explain"
     """What a refusal tells the agent: with `hide`, whatever this caller may never call answers like what does not exist, with `tool.unknown`."""
-    log: Log = Log()
+    log: Log = _defaults()
     """The operations log on standard error."""
+
+    @property
+    def shares_state(self) -> bool:
+        """Whether what is taken and frozen is in a store beside the journal."""
+        return self.ledger.startswith(("redis:", "rediss:"))
+
+    @property
+    def journal_url(self) -> str:
+        """Where this process keeps its journal."""
+        return self.redis.journal if self.shares_state else self.ledger
 
     @property
     def is_production(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from toolgate.auth.issuer import DEVELOPMENT, DEVELOPMENT_ISSUER, SYMMETRIC
 from toolgate.core.suggest import near
@@ -23,6 +24,7 @@ def nonsense(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _listeners(settings)
     yield from _mode(settings)
     yield from _identity(settings)
+    yield from _shared_state(settings)
 
 
 def _mode(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -108,6 +110,24 @@ def _keys(issuer: Issuer) -> Iterator[tuple[str, str]]:
         yield "algorithms", f"lists {', '.join(f'`{name}`' for name in wrong)} in `algorithms`, which needs {needed}"
 
 
+def _shared_state(settings: Settings) -> Iterator[tuple[str, str]]:
+    redis = settings.redis
+    if not settings.shares_state:
+        written = sorted(redis.model_fields_set)
+        if written:
+            yield "redis", f"`redis.{written[0]}` is of use with `ledger: redis:…` only, and `ledger` is another"
+        return
+    # Gates that share runs must read each other's tokens, and a value masked by one is the same value to all.
+    for name in ("mask", "run"):
+        if getattr(settings.keys, name) is None:
+            message = f"`ledger` is shared with other gates, so `keys.{name}` must be given: the same to all of them"
+            yield f"keys.{name}", message
+    if not settings.ledger.startswith("rediss:") and (redis.ca_file or redis.cert or redis.key):
+        yield "redis", "`redis` names certificates, and `ledger` speaks no TLS; write `rediss:` instead of `redis:`"
+    if (redis.cert is None) != (redis.key is None):
+        yield "redis", "`redis` has either `cert` or `key`; a client certificate needs both"
+
+
 def _admin(settings: Settings) -> Iterator[tuple[str, str]]:
     # SECURITY: whoever reaches the admin listener can read the journal and reload the bundle.
     tls = settings.listen.tls.admin
@@ -134,7 +154,7 @@ def _listeners(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def warnings(settings: Settings) -> tuple[str, ...]:
-    return tuple(_warnings(settings))
+    return (*_warnings(settings), *_admin_warnings(settings))
 
 
 def _warnings(settings: Settings) -> Iterator[str]:
@@ -158,8 +178,33 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield "`mode` is `audit`: POLICIES ARE NOT ENFORCED; what they refuse is sent, and journaled as what it would have been"
     if settings.ledger == "memory:":
         yield "`ledger` is `memory:`: the journal and all balances are lost when the process ends"
+    if settings.shares_state:
+        yield from _store_warnings(settings)
     if settings.journal.sync == "off":
         yield "`journal.sync` is `off`: a power failure may lose decisions of calls that were sent"
+
+
+def _admin_warnings(settings: Settings) -> Iterator[str]:
+    listen = settings.listen
+    if isinstance(listen.admin, Tcp) and not settings.identity.takes_tokens and listen.tls.admin is None:
+        yield (
+            f"`listen.admin` is `{listen.admin}` and asks for no token: whatever runs on this host, an agent too, can thaw what "
+            "was stopped and read the journal there; use a `unix:` socket, or configure `identity.issuers`"
+        )
+
+
+def _store_warnings(settings: Settings) -> Iterator[str]:
+    if settings.journal_url == "memory:":
+        yield (
+            "`redis.journal` is `memory:`: the journal is lost when the process ends, and what a crash leaves open in the "
+            "store stays charged"
+        )
+    host = urlsplit(settings.ledger).hostname or ""
+    if settings.ledger.startswith("redis:") and not Tcp(host, 1).loopback:
+        yield (
+            f"`ledger` is at `{host}`, beyond loopback and without TLS: who is on the way can read and change every balance; "
+            "use `rediss:`"
+        )
 
 
 def _beyond_loopback(address: Address | None) -> bool:

@@ -61,6 +61,11 @@ _HOST: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])
 _ORIGIN: Final = re.compile(r"(?:https?|[a-z][a-z0-9+.-]*)://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|null")
 _SECRET: Final = re.compile(r"\$\{(file|env):([^{}\n]+)\}")
 _HTTPS: Final = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(?:[/?](?!.*#)[!-~]*)?")
+_REDIS: Final = re.compile(
+    r"rediss?://(?:[A-Za-z0-9._~-]*(?P<password>:[^@/]*)?@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:/[0-9]{0,4})?"
+)
+_SEVERAL: Final = re.compile(r"rediss?[+-](?:sentinel|cluster):.*|rediss?://[^/]*,.*", re.DOTALL)
 _UNIX_PATH_BYTES: Final = 107  # sun_path of Linux, less its final NUL
 _PORT_LIMIT: Final = 65_536
 
@@ -92,19 +97,40 @@ def optional_address(given: Any, info: ValidationInfo) -> Address | None:
 
 
 def ledger(given: Any, info: ValidationInfo) -> str:
-    if not isinstance(given, str):
-        raise ValueError("must be `memory:`, `sqlite:///absolute/path` or `sqlite:relative/path`")  # noqa: TRY004 - pydantic reports ValueError
+    if isinstance(given, str) and _SEVERAL.fullmatch(given):
+        raise ValueError(
+            "names a Sentinel, a Cluster or several servers, which the gate does not ask who the primary is; name the primary, "
+            "or an address that follows it, as `redis://host:port/db`: docs/redis.md says what then holds"
+        )
+    if isinstance(given, str) and given.startswith(("redis:", "rediss:")):
+        return _shared_ledger(given)
+    if not isinstance(given, str) or not given.startswith(("memory:", "sqlite:")):
+        raise ValueError(
+            "must be `memory:`, `sqlite:///absolute/path`, `sqlite:relative/path`, `redis://host:port/db` or `rediss://…`"
+        )
+    return own_ledger(given, info)
+
+
+def own_ledger(given: Any, info: ValidationInfo) -> str:
     if given == "memory:":
-        return given
-    if given.startswith(("redis:", "rediss:")):
-        raise ValueError("names `redis:`, which a later version brings; use `sqlite:`")
-    scheme, _, rest = given.partition(":")
+        return "memory:"
+    scheme, _, rest = given.partition(":") if isinstance(given, str) else ("", "", "")
     if scheme != "sqlite" or not rest or "?" in rest or "#" in rest or "\0" in rest:
         raise ValueError("must be `memory:`, `sqlite:///absolute/path` or `sqlite:relative/path`")
     if rest.startswith("//") and not rest.startswith("///"):
         raise ValueError("has a host; write `sqlite:///absolute/path` with three slashes or `sqlite:relative/path`")
     location = _base(info) / Path(rest.removeprefix("//"))
     return f"sqlite://{location}" if location.is_absolute() else f"sqlite:{location}"
+
+
+def _shared_ledger(given: str) -> str:
+    # SECURITY: the URL is shown in the banner and in the process list, so a password never stands in it.
+    found = _REDIS.fullmatch(given)
+    if found is None or int(found["port"] or 1) not in range(1, _PORT_LIMIT):
+        raise ValueError("must be `redis://host:port/db` or `rediss://user@host:port/db`; options stand under `redis`")
+    if found["password"]:
+        raise ValueError("holds a password; name it with `redis.password: ${file:PATH}` instead")
+    return given
 
 
 def secret(given: Any, info: ValidationInfo) -> Secret:
@@ -173,6 +199,24 @@ def https_url(given: Any) -> str:
             "must be an `https://` URL without user, password and fragment, such as `https://id.example/jwks`"
         )
     return str(given)
+
+
+def webhook_url(given: Any) -> str:
+    # SECURITY: elsewhere than on this host, who ran what and why does not travel in the clear.
+    if isinstance(given, str) and given.startswith("http://") and _is_near(given):
+        return given
+    try:
+        return https_url(given)
+    except ValueError:
+        raise ValueError(
+            "must be an `https://` URL (or `http://` on the loopback) without user, password and fragment, "
+            "such as `https://hooks.example/toolgate`"
+        ) from None
+
+
+def _is_near(url: str) -> bool:
+    found = _HTTPS.fullmatch(f"https://{url.removeprefix('http://')}")
+    return found is not None and Tcp(found[1].strip("[]"), 1).loopback and int(found[2] or 1) in range(1, _PORT_LIMIT)
 
 
 def host(given: Any) -> str:

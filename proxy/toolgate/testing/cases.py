@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from toolgate.core.bundle import BundleError, Problem
-from toolgate.core.model import Asked, Json, Named, Principal, RunFacts, Wire
+from toolgate.core.model import Asked, Freeze, Json, Named, Principal, RunFacts, Wire
 from toolgate.load.casefile import (
     ALL,
     FIXTURES,
@@ -33,6 +33,7 @@ from toolgate.load.casefile import (
 )
 from toolgate.load.models import did_you_mean
 from toolgate.load.yaml import Parsed, Steps
+from toolgate.testing.levels import CaseLevels, levels_of
 
 ANONYMOUS: Final = "anonymous"  # who calls without a token, by the settings
 NOW_MS: Final = 1_767_614_400_000  # 2026-01-05T12:00:00Z, a Monday
@@ -56,6 +57,9 @@ class Case:
     run: RunFacts
     resources: Resources
     unready: Mapping[str, str]
+    levels: CaseLevels
+    repeats: int  # how often in a row the refusal of this call was given before
+    freezes: Mapping[str, Freeze]
     want: Mapping[str, Json]
     written: WrittenCase
 
@@ -219,6 +223,7 @@ def _lowered(written: Iterable[WrittenCase], shared: _Shared) -> list[Case]:
 
 def _case(written: WrittenCase, shared: _Shared) -> Case:
     entry, facts = written.entry, written.entry.facts
+    at_ms = shared.now_ms if facts.now is None else facts.now
     principal = shared.principal
     if entry.call.principal is not None:
         at: Steps = (*written.steps, "call", "principal")
@@ -232,10 +237,13 @@ def _case(written: WrittenCase, shared: _Shared) -> Case:
         environments=_environments(entry.environment) or shared.environments,
         asked=_asked(entry.call),
         principal=principal,
-        at_ms=shared.now_ms if facts.now is None else facts.now,
-        run=_run(facts.run),
+        at_ms=at_ms,
+        run=_run(facts.run, at_ms),
         resources={**shared.resources, **facts.resources},
         unready=facts.unready,
+        levels=levels_of(facts, at_ms),
+        repeats=facts.loops.identical_refusals,
+        freezes={name: Freeze("somebody", why, at_ms) for name, why in facts.frozen.items()},
         want={key: getattr(entry.want, key) for key in sorted(entry.want.model_fields_set)},
         written=written,
     )
@@ -259,7 +267,7 @@ def _principal(entry: PrincipalEntry, name: str) -> Principal:
     return Principal(entry.id or name, tuple(entry.roles), dict(entry.claims), entry.on_behalf_of)
 
 
-def _run(entry: RunEntry) -> RunFacts:
+def _run(entry: RunEntry, at_ms: int) -> RunFacts:
     """What is left out follows: a completed operation was permitted once, and calls are permits and refusals."""
     permitted = {**dict.fromkeys(entry.completed, 1), **entry.by_operation}
     calls = entry.refusals + sum(permitted.values()) if entry.calls is None else entry.calls
@@ -270,6 +278,8 @@ def _run(entry: RunEntry) -> RunFacts:
         age_s=entry.age_s,
         completed=frozenset(entry.completed),
         by_operation=permitted,
+        started_ms=at_ms - entry.age_s * 1000,
+        stopped=entry.stopped,
     )
 
 

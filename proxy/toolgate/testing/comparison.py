@@ -1,4 +1,5 @@
-"""What changes between two configurations: who may call what, what operations are, what exists, and how cases end.
+"""What changes between two configurations: who may call what, what operations are, what exists, what may be spent, and
+how cases end.
 
 RULE: both sides are asked the same questions by the same engine; a rewording that changes no answer is no change.
 """
@@ -9,10 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from toolgate.core.amounts import text_of
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Operation
+from toolgate.core.cost import Cost
 from toolgate.core.model import Decision, Principal
 from toolgate.core.policy import Statement
+from toolgate.testing.bounds import BoundChange, bound_changes
 from toolgate.testing.cases import ANONYMOUS, Case, Suite
 from toolgate.testing.inventory import ResourceChange, resource_changes
 from toolgate.testing.running import Setting, code_of, decide_served
@@ -77,13 +81,14 @@ class Comparison:
     statements: tuple[StatementChange, ...]
     operations: tuple[OperationChange, ...]
     resources: tuple[ResourceChange, ...]
+    bounds: tuple[BoundChange, ...]
     access: tuple[AccessChange, ...]
     cases: tuple[CaseChange, ...]
 
     @property
     def is_empty(self) -> bool:
         what_is = self.environments or self.statements or self.operations or self.resources
-        return not (what_is or self.access or self.cases)
+        return not (what_is or self.bounds or self.access or self.cases)
 
 
 def compare(old: Side, new: Side, roles: Sequence[str] = ()) -> Comparison:
@@ -95,6 +100,7 @@ def compare(old: Side, new: Side, roles: Sequence[str] = ()) -> Comparison:
         statements=tuple(_statements(_all_statements(old), _all_statements(new))),
         operations=tuple(change for name in both for change in _operations(old.bundle(name), new.bundle(name))),
         resources=tuple(change for name in both for change in resource_changes(old.bundle(name), new.bundle(name))),
+        bounds=tuple(change for name in both for change in bound_changes(old.bundle(name), new.bundle(name))),
         access=tuple(change for name in both for change in _access(old, new, name, roles)),
         cases=tuple(_cases(old, new, both)),
     )
@@ -155,6 +161,21 @@ def _differences(old: Operation | None, new: Operation | None) -> Iterator[str]:
         yield "resources: another mapping"
     if _covered(old) != _covered(new):
         yield "covers: other resources"
+    if old.cost != new.cost:
+        yield f"cost: {_cost(old)} → {_cost(new)}"
+
+
+def _cost(operation: Operation) -> str:
+    """As a toolspec says it."""
+    return ", ".join(f"{name} {_priced(name, each)}" for name, each in sorted(operation.cost.items())) or "none"
+
+
+def _priced(name: str, cost: Cost) -> str:
+    held = text_of(name, cost.hold) if isinstance(cost.hold, int) else cost.hold.text
+    if cost.settle is None:
+        return held
+    unpriced = f", unpriced {text_of(name, cost.unpriced)}" if cost.unpriced is not None else ""
+    return f"{held} settled by {cost.settle.text}{unpriced}"
 
 
 def _yes(value: object) -> str:

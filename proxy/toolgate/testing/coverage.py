@@ -13,9 +13,9 @@ from typing import Final, Literal
 from toolgate.core.codes import CODES
 from toolgate.testing.running import Result, Served, code_of, operation_of, statements_of
 
-# Codes that arise before there is a call or after it was permitted; no case can bring them about.
-_ELSEWHERE: Final = ("request.", "auth.", "upstream.", "gateway.", "internal.")
-DECIDED_CODES: Final = tuple(code for code in CODES if not code.startswith(_ELSEWHERE))
+# Codes that arise before there is a call, beside one or after it was permitted; no case can bring them about.
+_ELSEWHERE: Final = ("request.", "auth.", "plan.recursion", "upstream.", "gateway.", "internal.")
+DECIDED_CODES: Final = tuple(code for code in CODES if code == "gateway.frozen" or not code.startswith(_ELSEWHERE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from toolgate.core.guards import first_short
 from toolgate.core.mask import Masked
-from toolgate.core.model import NOTHING_KNOWN, Charge, Event, Facts, Json, Permit, Reply, RunFacts, Situation
+from toolgate.core.model import (
+    NOTHING_KNOWN,
+    Call,
+    Charge,
+    Event,
+    Facts,
+    Freeze,
+    Guard,
+    Json,
+    Known,
+    LoopFacts,
+    Permit,
+    Reply,
+    RunFacts,
+    Settlement,
+    Short,
+    Situation,
+)
 
 
 @dataclass
@@ -27,26 +45,52 @@ class FakeClock:
 
 @dataclass
 class FakeLedger:
-    """A ledger in a list. Set `broken` to an exception to make the next writes fail; `run` is what it says of any run."""
+    """A ledger in a list, that takes a record where its guards hold against `levels`.
+
+    Set `broken` to an exception to make the next writes fail, or `short` to a guard that does not hold whatever `levels`
+    say. `run`, `levels`, `frozen` and `loops` are what it says of any call; `settled` is what came with each `Finished`.
+    """
 
     events: list[Event] = field(default_factory=list)
     broken: Exception | None = None
     run: RunFacts = field(default_factory=RunFacts)
+    levels: Known = field(default_factory=Known)
+    frozen: Mapping[str, Freeze] = field(default_factory=dict)
+    loops: LoopFacts = field(default_factory=LoopFacts)
+    short: Short | None = None
+    taken: list[Guard] = field(default_factory=list)
+    settled: list[Settlement] = field(default_factory=list)
 
     def facts(self, _keys: Iterable[str], _at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
-        return Facts(run=self.run, situation=situation)
+        return Facts(self.levels, self.run, situation, self.frozen, self.loops)
 
-    async def record(self, event: Event, _charges: Sequence[Charge]) -> Facts | None:
+    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
+        short = self.short or first_short(guards, self.levels, event.at_ms)
+        if short is not None:
+            return short
         await self.append(event)
+        self.taken += guards
         return None
 
-    async def append(self, event: Event) -> None:
+    async def append(self, event: Event, guards: Sequence[Charge] = ()) -> None:
         if self.broken is not None:
             raise self.broken
         self.events.append(event)
+        self.taken += guards
 
-    def next_in_run(self, principal: str, _at_ms: int) -> tuple[str, int]:
-        return f"run_{principal}", 1 + sum(event.kind == "Decided" for event in self.events)
+    async def finish(self, event: Event, settlement: Settlement) -> None:
+        self.settled.append(settlement)
+        await self.append(event)
+
+    def next_in_run(self, call: Call) -> tuple[str, int]:
+        run = call.run.id if call.run is not None else self.run.id or f"run_{call.principal.id}"
+        return run, 1 + sum(event.kind == "Decided" for event in self.events)
+
+    def balances(self) -> Mapping[str, int]:
+        return self.levels.balances
+
+    def freezes(self) -> Mapping[str, Freeze]:
+        return self.frozen
 
     def ready(self) -> str | None:
         return None if self.broken is None else str(self.broken)
@@ -80,10 +124,22 @@ class FakeMeter:
 
     outcomes: list[tuple[str | None, str]] = field(default_factory=list)
     flips: list[tuple[str, str]] = field(default_factory=list)
+    settlements: list[Settlement] = field(default_factory=list)
+    shorts: list[str] = field(default_factory=list)
+    unpriced_replies: list[tuple[str, str]] = field(default_factory=list)
     defects: list[tuple[str, BaseException]] = field(default_factory=list)
 
     def ended(self, operation: str | None, outcome: str, _seconds: float, _upstream_seconds: float = 0.0) -> None:
         self.outcomes.append((operation, outcome))
+
+    def settled(self, _guards: Sequence[Guard], settlement: Settlement) -> None:
+        self.settlements.append(settlement)
+
+    def unpriced(self, operation: str, why: str) -> None:
+        self.unpriced_replies.append((operation, why))
+
+    def short(self, key: str) -> None:
+        self.shorts.append(key)
 
     def flipped(self, operation: str, would: str) -> None:
         self.flips.append((operation, would))

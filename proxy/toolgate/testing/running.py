@@ -12,7 +12,18 @@ from typing import Final
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
 from toolgate.core.explanation import explain
-from toolgate.core.model import Call, Decision, Facts, Permit, Principal, Refusal, ResourceCatalogue, Situation
+from toolgate.core.loop import signature_of
+from toolgate.core.model import (
+    Call,
+    Decision,
+    Facts,
+    LoopFacts,
+    Permit,
+    Principal,
+    Refusal,
+    ResourceCatalogue,
+    Situation,
+)
 from toolgate.core.policy import NearMiss
 from toolgate.testing.cases import ANONYMOUS, Case, Suite, runs_in
 from toolgate.testing.wants import Difference, differences
@@ -80,9 +91,13 @@ def decide(case: Case, bundle: Bundle, anonymous: Principal) -> Decision:
 
 def decide_served(case: Case, served: Served, anonymous: Principal | None) -> Decision:
     """As `decide`, by a bundle that was looked through already: for suites."""
-    facts = _facts(case, served)
-    checked = engine.check(_call(case, anonymous), facts, served.bundle)
-    return checked if isinstance(checked, Refusal) else engine.decide(checked, facts, served.bundle)
+    call, facts, bundle = _call(case, anonymous), _facts(case, served), served.bundle
+    checked = engine.check(call, facts, bundle)
+    decision = checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
+    if isinstance(decision, Permit):
+        return decision
+    before = facts._replace(loops=LoopFacts(signature_of(decision), case.repeats))
+    return engine.consequence(call, decision, before, bundle).refusal
 
 
 def _result(case: Case, served: Served, anonymous: Principal | None, clock: Callable[[], float]) -> Result:
@@ -125,7 +140,7 @@ def _facts(case: Case, served: Served) -> Facts:
     for kind, listed in case.resources.items():
         for tool in served.types.get(kind, ()):
             catalogues.setdefault(tool, {})[kind] = ResourceCatalogue(kind, listed, case.at_ms)
-    return Facts(run=case.run, situation=Situation(catalogues, case.unready))
+    return Facts(case.levels, case.run, Situation(catalogues, case.unready), case.freezes)
 
 
 def statements_of(decision: Decision) -> tuple[str, ...]:

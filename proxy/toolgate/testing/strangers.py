@@ -5,12 +5,12 @@ RULE: a name nobody knows is told with its line and the nearest known one, befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from toolgate.core.bundle import Bundle, Problem
 from toolgate.core.catalog import Operation
-from toolgate.core.model import Named
+from toolgate.core.model import Json, Named
 from toolgate.load.models import did_you_mean
 from toolgate.testing.cases import Case, Suite, runs_in, unknown_type
 from toolgate.testing.running import Served
@@ -38,6 +38,8 @@ def strangers(suite: Suite, served: Iterable[Served]) -> list[Problem]:
     keys = {operation.key for operation in operations}
     names = {operation.name for operation in operations}
     tools = {name for each in every for name in each.bundle.tools}
+    budgets = {budget.name for each in every for budget in each.bundle.budgets.budgets}
+    limits = {limit.name for each in every for limit in each.bundle.budgets.limits}
     types = {at.type for operation in operations for at in operation.resources} | {
         kind for each in every for kind in each.types
     }
@@ -53,6 +55,10 @@ def strangers(suite: Suite, served: Iterable[Served]) -> list[Problem]:
         problems += _not_among(case, ("facts", "run", "by_operation"), run.by_operation, keys, "operation")
         problems += _called(case, keys, names)
         problems += _not_among(case, ("facts", "unready"), written.unready, tools, "tool")
+        problems += _not_among(case, ("facts", "taken"), written.taken, budgets, "budget")
+        problems += _uncounted(case, written.taken, every)
+        problems += _not_among(case, ("facts", "running"), written.running, limits, "limit")
+        problems += _not_among(case, ("facts", "wait_s"), written.wait_s, limits, "limit")
         problems += [
             unknown_type(kind, case.file, case.written.line("facts", "resources", kind))
             for kind in written.resources
@@ -84,6 +90,19 @@ def _attributes(suite: Suite, every: Sequence[Served]) -> Iterator[Problem]:
             yield Problem(
                 file, line, "case.attribute", f"no catalogue says `{name}` of resources of the type `{kind}`{hint}"
             )
+
+
+def _uncounted(case: Case, taken: Mapping[str, Json], every: Sequence[Served]) -> Iterator[Problem]:
+    """Amounts of what a budget does not give would be told of nothing."""
+    gives: dict[str, set[str]] = {}
+    for budget in (budget for each in every for budget in each.bundle.budgets.budgets):
+        gives.setdefault(budget.name, set()).add(budget.dimension)
+    for name, amounts in taken.items():
+        for dimension in amounts if isinstance(amounts, dict) and name in gives else ():
+            if dimension not in gives[name]:
+                has = ", ".join(f"`{each}`" for each in sorted(gives[name]))
+                message = f"the budget `{name}` gives no `{dimension}`; it gives {has}"
+                yield case.problem(("facts", "taken", name, dimension), "case.budget", message)
 
 
 def _called(case: Case, keys: set[str], names: set[str]) -> Iterator[Problem]:

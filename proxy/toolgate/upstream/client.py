@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, cast
 
 from toolgate.core.catalog import Target
-from toolgate.core.model import Header, Permit, Reply
+from toolgate.core.model import Header, Permit, Reply, new
 from toolgate.ports import UpstreamError
 from toolgate.upstream.connection import Exchange
 from toolgate.upstream.credentials import Credentials
@@ -124,7 +124,7 @@ def _reply(exchange: Exchange, redactor: Redactor | None) -> Reply:
     response = exchange.response
     body: bytes | AsyncIterator[bytes] = response.take() if exchange.phase != "stream" else exchange
     if redactor is None:
-        return Reply(response.status, response.headers, body)
+        return new(Reply, (response.status, response.headers, body))
     if body != b"" and _is_coded(response.headers):
         raise _unreadable(exchange)
     headers = redactor.headers(response.headers)

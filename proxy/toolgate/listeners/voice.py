@@ -54,7 +54,7 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
+class Voice:
     """What one listener says where there is no outcome."""
 
     listener: str
