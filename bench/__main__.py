@@ -16,7 +16,10 @@ from bench.run import FULL, QUICK, run
 
 def main() -> int:
     options = _options()
-    report = run(QUICK if options.quick else FULL, with_gate=not options.bare_only)
+    report = run(QUICK if options.quick else FULL, with_gate=not options.bare_only, only=options.only)
+    if not report.measured:
+        print(f"no case has `{options.only}` in its name", file=sys.stderr)
+        return 2
     print(table(report))
     if options.page:
         options.page.write_text(with_results(options.page.read_text(), report))
@@ -32,6 +35,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between the marks of FILE")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--bare-only", action="store_true", help="measure the pass-through alone")
+    parser.add_argument("--only", default="", metavar="NAME", help="only the cases whose names have NAME in them")
     return parser.parse_args()
 
 

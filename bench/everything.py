@@ -1,4 +1,5 @@
-"""A gate with everything on: tokens of an issuer, a statement for each operation, catalogued resources, run facts.
+"""A gate with everything on: tokens of an issuer, a statement for each operation, catalogued resources,
+run facts, budgets.
 
 RULE: what is asked is what the bare gate is asked, with a token; what differs is what the gate must find out about it.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.budgets import write_policies
 from bench.workload import TOOL, Case, body, document, request, spread, write_folders
 
 _CURSOR = "000042"  # counted up where no two requests are to be alike
@@ -47,6 +49,7 @@ environments:
 operations:
   "read*": {{resources: [{{type: Item, at: "$args.id"}}]}}
   "query*": {{effect: read, resources: [{{type: Customer, at: "$args.body.customer"}}]}}
+  "*": {{cost: {{usd: 0.000001}}}}
 """
 _IDENTITY = """\
 identity:
@@ -90,6 +93,7 @@ def write_gate(folder: Path, *, operations: int, upstream: int, ports: Sequence[
     settings = write_folders(folder, _IDENTITY, operations=operations, ports=ports)
     (folder / "jwks.json").write_text(issuer.jwks())
     (folder / "policies" / "bench.cedar").write_text(_statements(operations))
+    write_policies(folder)
     (tool / "tool.yaml").write_text(_SPEC.format(tool=TOOL, upstream=upstream))
     items = [{"id": f"item-{number}", "state": "open"} for number in range(max(1, operations // 3))]
     (tool / "items.yaml").write_text(json.dumps([*items, {"id": "closed-1", "state": "closed"}]))

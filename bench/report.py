@@ -39,16 +39,33 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRuns:
+    """What a gate weighs with so many runs open: before, with all of them opened, and after one call in each."""
+
+    gate: str
+    count: int
+    before_mb: float
+    opened_mb: float
+    called_mb: float
+
+    @property
+    def per_run_bytes(self) -> float:
+        return (self.called_mb - self.before_mb) * (1 << 20) / self.count
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     measured: Sequence[Measured]
     started: Sequence[Started]
     rounds: int
+    runs: Sequence[OpenRuns] = ()
 
     def cases(self) -> Sequence[str]:
         return tuple(dict.fromkeys(entry.case for entry in self.measured))
 
-    def sizes(self) -> Sequence[int]:
-        return tuple(dict.fromkeys(sorted(entry.size for entry in self.measured)))
+    def sizes(self, case: str) -> Sequence[int]:
+        """The pass-through, then every gate this was asked of, the smallest first."""
+        return tuple(dict.fromkeys(sorted(entry.size for entry in self.measured if entry.case == case)))
 
     def figures(self, case: str, size: int, loop: str, figure: str) -> Sequence[float]:
         """One figure, round by round."""
@@ -66,15 +83,16 @@ class Report:
     def _too_dear(self) -> Iterator[str]:
         limits = {entry.case: entry.at_most for entry in self.measured if entry.at_most is not None}
         for case, at_most in limits.items():
-            for size in self.sizes()[1:]:
+            for size in self.sizes(case)[1:]:
                 if (ratio := self.ratio(case, size)) > at_most:
                     yield f"{case} at {size:,} operations costs {ratio:.2f} of the pass-through, more than {at_most}"
 
     def _not_flat(self) -> Iterator[str]:
-        if len(self.sizes()) < 3:
-            return
-        smallest, largest = self.sizes()[1], self.sizes()[-1]
         for case in self.cases():
+            _, *gates = self.sizes(case)
+            if len(gates) < 2:
+                continue
+            smallest, largest = gates[0], gates[-1]
             if (ratio := self.ratio(case, largest, to=smallest)) > 1 + _FLAT_WITHIN:
                 yield f"{case} costs {ratio:.2f} times as much at {largest:,} operations as at {smallest:,}"
 
@@ -93,6 +111,7 @@ class Report:
             "machine": platform.platform(),
             "rounds": self.rounds,
             "started": [asdict(entry) for entry in self.started],
+            "runs": [asdict(entry) for entry in self.runs],
             "measured": [asdict(entry) for entry in self.measured],
             "missed": list(self.missed()),
         }
@@ -100,7 +119,7 @@ class Report:
 
 def table(report: Report) -> str:
     """The report as text a person reads and `docs/performance.md` quotes."""
-    parts = [_cost(report), _latency(report), _starts(report), _verdict(report)]
+    parts = [_cost(report), _latency(report), _starts(report), _open_runs(report), _verdict(report)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -118,7 +137,7 @@ def _cost(report: Report) -> str:
     head = ("closed loop, 32 connections", "CPU µs/call", "ratio", "calls/s")
     rows = []
     for case in report.cases():
-        for size in report.sizes():
+        for size in report.sizes(case):
             cpu_us = median(report.figures(case, size, "closed", "cpu_us"))
             per_s = median(report.figures(case, size, "closed", "per_s"))
             rows.append((_label(case, size), f"{cpu_us:.0f}", f"{report.ratio(case, size):.2f}", f"{per_s:,.0f}"))
@@ -129,7 +148,7 @@ def _latency(report: Report) -> str:
     head = ("open loop, 500 calls/s", "p50 ms", "p99 ms", "CPU µs/call")
     rows = []
     for case in report.cases():
-        for size in report.sizes():
+        for size in report.sizes(case):
             if report.figures(case, size, "open", "p50_ms"):
                 figures = [median(report.figures(case, size, "open", name)) for name in ("p50_ms", "p99_ms", "cpu_us")]
                 rows.append((_label(case, size), f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:.0f}"))
@@ -141,6 +160,19 @@ def _starts(report: Report) -> str:
         (entry.name, f"{entry.ready_s:.2f}", f"{entry.rss_mb:.0f}", f"{entry.own_mb:.0f}") for entry in report.started
     ]
     return _columns(("process", "ready s", "memory MB", "its own MB"), rows) if rows else ""
+
+
+def _open_runs(report: Report) -> str:
+    rows = [
+        (
+            f"{entry.count:,} open runs · {entry.gate}",
+            *(f"{mb:.0f}" for mb in (entry.before_mb, entry.opened_mb, entry.called_mb)),
+            f"{entry.per_run_bytes:,.0f}",
+        )
+        for entry in report.runs
+    ]
+    head = ("memory MB", "before", "opened", "a call in each", "bytes per run")
+    return _columns(head, rows) if rows else ""
 
 
 def _verdict(report: Report) -> str:

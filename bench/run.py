@@ -7,7 +7,6 @@ whatever else the machine does falls on all of them.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import subprocess
 import sys
@@ -18,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import everything, workload
+from bench import budgets, everything, workload
 from bench.everything import Issuer
 from bench.processes import Running, free_port, free_ports, imports_only, memory_mb, module, opened, toolgate
-from bench.report import Measured, Report, Started
+from bench.report import Measured, OpenRuns, Report, Started
+from bench.runs import weigh
 from bench.workload import Case
 
 _PASS_THROUGH_SIZE = 0
@@ -35,6 +35,11 @@ class Kind:
     name: str
     write: Callable[..., Path]
     cases: Callable[[int, int], Sequence[Case]]
+    only_smallest: bool = False
+    weigh_runs: bool = False
+
+    def sizes(self, asked: Sequence[int]) -> Sequence[int]:
+        return asked[:1] if self.only_smallest else asked
 
 
 def _kinds() -> Sequence[Kind]:
@@ -47,7 +52,14 @@ def _kinds() -> Sequence[Kind]:
             partial(everything.write_gate, issuer=issuer),
             lambda operations, port: everything.cases(operations, port, token),
         ),
+        _counting("budgets", ""),
+        _counting("budgets in memory", "ledger: 'memory:'\n"),
     )
+
+
+def _counting(name: str, ledger: str) -> Kind:
+    write = partial(budgets.write_gate, ledger=ledger)
+    return Kind(f", {name}", write, partial(budgets.cases, name=name), only_smallest=True, weigh_runs=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +80,40 @@ class Effort:
     sizes: tuple[int, ...]
     connections: int = 32
     warm_up_s: float = 0.2
+    open_runs: int = 100_000
     open_cases: int = 4  # so many of each kind, if permitted, are also asked in an open loop
     rate: int = 500  # of the open loop: well under what either side can do, so that percentiles are not queueing
 
 
 FULL = Effort(rounds=5, seconds=1.2, sizes=(10, 1000, 10_000))
-QUICK = Effort(rounds=3, seconds=0.4, sizes=(10, 10_000), warm_up_s=0.1, open_cases=2)
+QUICK = Effort(rounds=3, seconds=0.4, sizes=(10, 10_000), warm_up_s=0.1, open_cases=2, open_runs=10_000)
 
 
-def run(effort: Effort, *, with_gate: bool) -> Report:
+def run(effort: Effort, *, with_gate: bool, only: str = "") -> Report:
+    """Measure every case, or those whose names have `only` in them; what open runs weigh is asked for without it."""
     with contextlib.ExitStack() as running, tempfile.TemporaryDirectory(prefix="toolgate-bench-") as folder:
         upstream = running.enter_context(module("bench.upstream", port=free_port()))
         sides = [Side(_PASS_THROUGH_SIZE, running.enter_context(_pass_through(upstream.port)), None)]
         weighed = []
-        kinds = _kinds()
+        kinds = [kind for kind in _kinds() if any(only in case.name for case in kind.cases(effort.sizes[0], 0))]
         if with_gate:
             weighed.append(_weighed("imports only", running.enter_context(imports_only())))
-            for kind, size in itertools.product(kinds, effort.sizes):
-                gate = running.enter_context(_gate(Path(folder), kind, size, upstream.port))
-                sides.append(Side(size, gate, kind))
-                weighed.append(_weighed(_name(sides[-1]), gate))
+            for kind in kinds:
+                for size in kind.sizes(effort.sizes):
+                    gate = running.enter_context(_gate(Path(folder), kind, size, upstream.port))
+                    sides.append(Side(size, gate, kind))
+                    weighed.append(_weighed(_name(sides[-1]), gate))
         generator = running.enter_context(opened("bench.load"))
-        measured = tuple(_rounds(effort, kinds, sides, generator))
+        measured = tuple(_rounds(effort, kinds, sides, generator, only))
         weighed += [_weighed(f"{_name(side)}, after the run", side.process) for side in sides[1:]]
-    return Report(measured, weighed, effort.rounds)
+        heavy = [side for side in sides if side.kind is not None and side.kind.weigh_runs and not only]
+        runs = [_weigh_runs(effort, side) for side in heavy]
+    return Report(measured, weighed, effort.rounds, runs)
+
+
+def _weigh_runs(effort: Effort, side: Side) -> OpenRuns:
+    call = workload.cases(side.size, side.process.port)[0].requests[0]
+    return weigh(_name(side), side.process, call, effort.open_runs)
 
 
 def _pass_through(upstream: int) -> contextlib.AbstractContextManager[Running]:
@@ -114,20 +136,22 @@ def _name(side: Side) -> str:
 
 
 def _rounds(
-    effort: Effort, kinds: Sequence[Kind], sides: Sequence[Side], generator: subprocess.Popen[str]
+    effort: Effort, kinds: Sequence[Kind], sides: Sequence[Side], generator: subprocess.Popen[str], only: str
 ) -> Iterator[Measured]:
     for number in range(effort.rounds):
         for kind in kinds:
             asked = [side for side in sides if side.kind in {None, kind}]
-            yield from _round(effort, kind, asked if number % 2 == 0 else asked[::-1], generator)
+            yield from _round(effort, kind, asked if number % 2 == 0 else asked[::-1], generator, only)
         print(f"round {number + 1} of {effort.rounds}", file=sys.stderr)
 
 
-def _round(effort: Effort, kind: Kind, sides: Sequence[Side], generator: subprocess.Popen[str]) -> Iterator[Measured]:
+def _round(
+    effort: Effort, kind: Kind, sides: Sequence[Side], generator: subprocess.Popen[str], only: str
+) -> Iterator[Measured]:
     """Every case of a kind against every side: closed loops for cost, then an open loop for latency."""
     compared = (_PASS_THROUGH_SIZE, effort.sizes[0])
     asked = [kind.cases(side.size or effort.sizes[0], side.process.port) for side in sides]
-    for number in range(len(asked[0])):
+    for number in [number for number, case in enumerate(asked[0]) if only in case.name]:
         for side, cases in zip(sides, asked, strict=True):
             yield _measure(effort, side, cases[number], generator, rate=None)
             if side.size in compared and number < effort.open_cases and cases[number].status == _OK:

@@ -44,7 +44,7 @@ def write_gate(folder: Path, *, operations: int, upstream: int, ports: Sequence[
     (folder / "toolspecs" / TOOL / "tool.yaml").write_text(
         f"tool: {TOOL}\nopenapi: openapi.json\n"
         f'environments:\n  prod: {{upstream: "http://127.0.0.1:{upstream}", allow: ["*"]}}\n'
-        'operations:\n  "query*": {effect: read}\n'
+        'operations:\n  "query*": {effect: read}\n  "*": {cost: {usd: 0.000001}}\n'
     )
     return settings
 

@@ -17,6 +17,7 @@ from examples.metrics_upstream.reports import Reports
 
 CLUSTER = "eu-1"  # this host
 _BASELINE = ("node_cpu", "node_memory_used_percent", "node_filesystem_used_percent", "node_load5")
+_VALUES_FOR_A_DOLLAR = 100_000
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -111,7 +112,8 @@ class Api:
             if abs(score) > threshold
         ]
         figures = {"median": judged.median, "deviation": judged.deviation, "threshold": threshold}
-        return web.json_response({"checked": len(series), **figures, "anomalies": anomalies})
+        usage = {"usd": round(len(series) / _VALUES_FOR_A_DOLLAR, 5)}
+        return web.json_response({"checked": len(series), **figures, "anomalies": anomalies, "usage": usage})
 
     async def publish(self, request: web.Request) -> web.Response:
         report = self._reports.publish(await _json_object(request), round(self._clock(), 3))

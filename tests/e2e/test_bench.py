@@ -38,6 +38,12 @@ def test_missed_targets_are_named() -> None:
     ]
 
 
+def test_what_nobody_measures_under_a_name_is_an_empty_report() -> None:
+    """`--only` starts no gate and asks nothing where no case has the name."""
+    report = run(Effort(rounds=1, seconds=0.1, sizes=(10,)), with_gate=False, only="no such case")
+    assert (report.measured, report.runs) == ((), [])
+
+
 def test_a_case_without_a_target_cannot_miss() -> None:
     """The flushed write is shown, not judged: what it costs is the disk's."""
     measured = [*_measured("write", 0, 100, at_most=None), *_measured("write", 10, 900, at_most=None)]
@@ -76,12 +82,25 @@ def test_every_request_of_the_gate_with_everything_on_has_the_token() -> None:
 @pytest.mark.soak
 def test_a_short_run_measures_every_case() -> None:
     """Upstream, pass-through, gate and load generator work together; a wrong status would stop the run."""
-    report = run(Effort(rounds=1, seconds=0.2, sizes=(10, 1000), warm_up_s=0.1), with_gate=True)
-    assert len(report.cases()) == 13
+    report = run(Effort(rounds=1, seconds=0.2, sizes=(10, 1000), warm_up_s=0.1, open_runs=100), with_gate=True)
+    assert len(report.cases()) == 17
+    assert [entry.count for entry in report.runs] == [100, 100]
     assert all(entry.figures["cpu_us"] > 0 for entry in report.measured)
     assert json.dumps(report.as_json())
     assert "refused: bad arguments · 1,000 operations" in table(report)
     assert "everything: refused by policy · 1,000 operations" in table(report)
+
+
+@pytest.mark.soak
+def test_a_run_measures_only_what_it_is_asked_for() -> None:
+    """`--only` starts the gates that have such a case, and asks nothing else of them; open runs are not weighed."""
+    effort = Effort(rounds=1, seconds=0.2, sizes=(10,), warm_up_s=0.1, open_runs=100)
+
+    report = run(effort, with_gate=True, only="budgets in memory: GET")
+
+    assert ["budgets in memory: GET"] == list(report.cases())
+    assert {0, 10} == {each.size for each in report.measured}
+    assert [] == report.runs
 
 
 def test_a_page_keeps_everything_but_its_results() -> None:

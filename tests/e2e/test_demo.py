@@ -82,6 +82,7 @@ def test_once_plays_the_morning_and_ends_with_0(checkout: Path) -> None:
         "request.framing",
         "policy.denied",
         "environment.resource_omitted",
+        "budget.exhausted",
     ]
 
 
@@ -110,6 +111,7 @@ def test_a_person_reads_what_was_asked_what_came_back_and_the_hint(checkout: Pat
     assert "422 MetricOmitted (environment.resource_omitted)" in done.stdout
     assert "is blocked: Critical metric; removal prohibited" in done.stdout
     assert "by      `critical-metrics-stay`" in done.stdout
+    assert "403 BudgetExceeded (budget.exhausted)" in done.stdout
     assert "all as expected" in done.stdout
     assert "\x1b" not in done.stdout
 

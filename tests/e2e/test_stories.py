@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.e2e.world import World, ask, example, free_port, running
+from tests.support.waiting import until
 
 from toolgate.cli import main
 
@@ -42,17 +43,28 @@ def _command(world: World, *words: str) -> str:
 
 
 def _decided(world: World, call: str) -> dict[str, Any]:
-    """The event of one call."""
-    event: dict[str, Any] = json.loads(
-        _command(world, "journal", "list", "--json", "--call", call, "--kind", "Decided")
-    )
-    return event
+    """The event of one call; a refusal is told before it is on the disk."""
+
+    def found() -> dict[str, Any]:
+        event = _command(world, "journal", "list", "--json", "--call", call, "--kind", "Decided")
+        return dict(json.loads(event)) if event else {}
+
+    return until(found, f"the call {call} is journaled")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running(example(tmp_path_factory.mktemp("example"), free_port())) as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def task(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test is a task of its own: what the one before it was refused or spent does not count against it."""
+    yield
+    if "world" in request.fixturenames:
+        finished = ask(request.getfixturevalue("world").agent_port, "POST", "/-/run/finish")
+        assert finished.status == 200, finished.content
 
 
 @pytest.fixture

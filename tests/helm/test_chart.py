@@ -91,6 +91,13 @@ def test_the_values_in_the_repository_are_valid(path: Path) -> None:
         {"credentials": [{"name": "../x", "secretName": "x"}]},
         {"serviceAccountToken": {"enabled": True, "expirationSeconds": 60}},
         {"example": {"enabled": True, "image": ""}},
+        {"redis": {"url": "redis://gate:hunter2@redis:6379/0"}},
+        {"redis": {"url": "redis+sentinel://redis:26379/main"}},
+        {"redis": {"url": "redis://redis:6379/0", "secretName": "r", "useCa": True}},
+        {"redis": {"url": "rediss://redis:6379/0", "secretName": "", "useCa": True}},
+        {"keys": {"secretName": "../x"}},
+        {"webhook": {"url": "https://hooks.example"}},
+        {"webhook": {"url": "https://hooks.example", "secretName": ""}},
     ],
     ids=str,
 )
@@ -126,7 +133,8 @@ def test_the_settings_file_is_one_the_product_reads() -> None:
         "environment": "prod",
         "environments": ["dev", "staging", "prod"],
         "identity": {"anonymous": {"id": "metrics-digest", "roles": ["digest"]}},
-        "ledger": "sqlite:///var/lib/toolgate/ledger.db",
+        "keys": {"mask": "${file:/etc/toolgate/keys/mask}", "run": "${file:/etc/toolgate/keys/run}"},
+        "ledger": "rediss://gate@redis.example:6379/0",
         "listen": {
             "agent": "127.0.0.1:8400",
             "admin": "unix:/run/toolgate/admin.sock",
@@ -134,7 +142,14 @@ def test_the_settings_file_is_one_the_product_reads() -> None:
             "hosts": ["localhost", "127.0.0.1"],
         },
         "policies": "/etc/toolgate/policies",
+        "redis": {
+            "ca_file": "/etc/toolgate/redis/ca.crt",
+            "journal": "sqlite:///var/lib/toolgate/ledger.db",
+            "password": "${file:/etc/toolgate/redis/password}",
+            "prefix": "agents-prod",
+        },
         "toolspecs": "/etc/toolgate/toolspecs",
+        "webhook": {"secret": "${file:/etc/toolgate/webhook/secret}", "url": "https://hooks.example/toolgate"},
     } == yaml.safe_load(text)
 
 
@@ -148,7 +163,7 @@ def test_the_product_takes_the_settings_file(arguments: tuple[str, ...], tmp_pat
     loaded = load(config=tmp_path / "toolgate.yaml", environ={}, cwd=tmp_path)
 
     assert str(loaded.settings.listen.admin) == "unix:/run/toolgate/admin.sock"
-    assert loaded.settings.ledger == "sqlite:///var/lib/toolgate/ledger.db"
+    assert loaded.settings.journal_url == "sqlite:///var/lib/toolgate/ledger.db"
     assert [warning for warning in loaded.warnings if "health" not in warning] == []
 
 
@@ -206,6 +221,26 @@ def test_the_sidecars_own_token_lies_where_the_documentation_says() -> None:
 
 
 @needs_helm
+def test_the_sidecars_own_secrets_lie_where_its_settings_look_for_them() -> None:
+    """The store's password, the keys and the webhook's secret: mounted where in use, in the sidecar only, and nowhere else."""
+    spec = pod(rendered("-f", str(EXAMPLE)))
+    names = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+    mounted = {
+        m["mountPath"]: names[m["name"]] for m in spec["initContainers"][0]["volumeMounts"] if m["name"] in names
+    }
+
+    assert mounted == {
+        "/etc/toolgate/keys": "toolgate-keys",
+        "/etc/toolgate/redis": "toolgate-redis",
+        "/etc/toolgate/webhook": "toolgate-webhook",
+        "/var/run/secrets/metrics": "metrics-upstream",
+    }
+    none = "redis.url=,redis.useCa=false,keys.secretName=,webhook.url="
+    plain = pod(rendered("-f", str(EXAMPLE), "--set", none))
+    assert [v["secret"]["secretName"] for v in plain["volumes"] if "secret" in v] == ["metrics-upstream"]
+
+
+@needs_helm
 def test_files_come_back_to_their_folders() -> None:
     """Each toolspec file's key in the ConfigMap is given its path by the volume."""
     documents = rendered("-f", str(EXAMPLE))
@@ -227,7 +262,11 @@ def test_existing_config_maps_are_mounted_one_per_tool() -> None:
 @needs_helm
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("environment=qa", "`qa` is not one of environments"), ("example.user=1337", "must differ from user")],
+    [
+        ("environment=qa", "`qa` is not one of environments"),
+        ("example.user=1337", "must differ from user"),
+        ("keys.secretName=", "set keys.secretName"),
+    ],
 )
 def test_contradictions_stop_the_rendering(setting: str, message: str) -> None:
     """What the schema cannot see is refused by the templates, in a sentence."""

@@ -33,6 +33,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- . | replace "/" "__" -}}
 {{- end -}}
 
+{{/* The Secrets of the sidecar's own that are in use, as `name: Secret`; each is mounted at /etc/toolgate/NAME. */}}
+{{- define "toolgate.secrets" -}}
+{{- $used := dict -}}
+{{- if .Values.keys.secretName -}}{{- $_ := set $used "keys" .Values.keys.secretName -}}{{- end -}}
+{{- if and .Values.redis.url .Values.redis.secretName -}}{{- $_ := set $used "redis" .Values.redis.secretName -}}{{- end -}}
+{{- if .Values.webhook.url -}}{{- $_ := set $used "webhook" .Values.webhook.secretName -}}{{- end -}}
+{{- toYaml $used -}}
+{{- end -}}
+
 {{/* toolgate.yaml: what the chart fixes, under what `settings` adds or changes. */}}
 {{- define "toolgate.settings" -}}
 {{- $environments := .Values.environments | default (list .Values.environment) -}}
@@ -49,5 +58,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
     "agent" "127.0.0.1:8400"
     "admin" "unix:/run/toolgate/admin.sock"
     "health" (printf "0.0.0.0:%d" (int .Values.health.port))) -}}
+{{- with .Values.keys.secretName -}}
+{{- $_ := set $fixed "keys" (dict "mask" "${file:/etc/toolgate/keys/mask}" "run" "${file:/etc/toolgate/keys/run}") -}}
+{{- end -}}
+{{- with .Values.webhook.url -}}
+{{- $_ := set $fixed "webhook" (dict "url" . "secret" "${file:/etc/toolgate/webhook/secret}") -}}
+{{- end -}}
+{{- with .Values.redis -}}
+{{- if .url -}}
+{{- if not (or $.Values.keys.secretName $.Values.settings.keys) -}}
+{{- fail "redis.url shares runs between pods, which need the same keys: set keys.secretName" -}}
+{{- end -}}
+{{- $store := dict "journal" "sqlite:///var/lib/toolgate/ledger.db" "prefix" .prefix -}}
+{{- if .secretName -}}{{- $_ := set $store "password" "${file:/etc/toolgate/redis/password}" -}}{{- end -}}
+{{- if .useCa -}}{{- $_ := set $store "ca_file" "/etc/toolgate/redis/ca.crt" -}}{{- end -}}
+{{- $_ := set $fixed "ledger" .url -}}
+{{- $_ := set $fixed "redis" $store -}}
+{{- end -}}
+{{- end -}}
 {{- mustMergeOverwrite $fixed (deepCopy .Values.settings) | toYaml -}}
 {{- end -}}

@@ -52,6 +52,9 @@ credentials and a claimed ledger, `fsGroup` in the pod's securityContext set to 
     - {name: toolgate-policies, mountPath: /etc/toolgate/policies, readOnly: true}
     - {name: toolgate-ledger, mountPath: /var/lib/toolgate}
     - {name: toolgate-run, mountPath: /run/toolgate}
+    {{- range $name, $secret := include "toolgate.secrets" . | fromYaml }}
+    - {name: toolgate-{{ $name }}, mountPath: /etc/toolgate/{{ $name }}, readOnly: true}
+    {{- end }}
     {{- if .Values.serviceAccountToken.enabled }}
     - {name: toolgate-token, mountPath: /var/run/secrets/toolgate, readOnly: true}
     {{- end }}
@@ -92,6 +95,10 @@ credentials and a claimed ledger, `fsGroup` in the pod's securityContext set to 
   {{- end }}
 - name: toolgate-run
   emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- range $name, $secret := include "toolgate.secrets" . | fromYaml }}
+- name: toolgate-{{ $name }}
+  secret: {secretName: {{ $secret }}, defaultMode: 0440}
+{{- end }}
 {{- if .Values.serviceAccountToken.enabled }}
 - name: toolgate-token
   projected:
