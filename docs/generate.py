@@ -18,7 +18,10 @@ import click
 from click.testing import CliRunner
 
 from toolgate import cli, metrics
+from toolgate.core.budget import Budget
 from toolgate.core.codes import CODES, Code
+from toolgate.core.model import Charge, Settlement
+from toolgate.core.spending import spending
 from toolgate.settings import reference
 from toolgate.situation import Reading
 
@@ -30,11 +33,16 @@ INHERITED = ("max_body", "max_response", "timeout_s", "idle_timeout_s", "validat
 CATEGORIES = {
     "request": "The wire",
     "auth": "Authentication",
+    "run": "Runs",
     "tool": "What exists here",
     "environment": "The environment",
     "arguments": "Arguments",
     "policy": "Policy",
+    "plan": "Plans and sub-runs",
     "approval": "Approvals",
+    "loop": "Loops",
+    "budget": "Budgets",
+    "limit": "Limits",
     "upstream": "The upstream",
     "gateway": "The gate",
     "internal": "Defects",
@@ -160,6 +168,11 @@ def label_names(family: str) -> tuple[str, ...]:
     full.authenticated("corp", "verified")
     full.key_ages_s = lambda: {"corp": 1.0}
     full.serving("sha256:0", "prod", "0")
+    full.settled((Charge("b:budget:usd:run", 1, 1),), Settlement())
+    full.short("b:budget:usd:run")
+    full.short("r:limit:principal")
+    full.tally.standing = spending((Budget("budget", ("run",), "usd", 1),), {}, 0, 1)
+    full.run_stopped("loop.repeated_refusal")
     samples = next(found.samples for found in full.collect() if found.name == family)
     return tuple(label for label in samples[0].labels if label != "le") if samples else ()
 
