@@ -17,6 +17,7 @@ from toolgate.core.model import (
     Facts,
     Freeze,
     Guard,
+    Overtaken,
     Permit,
     Reply,
     Sent,
@@ -73,10 +74,18 @@ class Ledger(Protocol):
         """
         ...
 
-    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
+    async def catch_up(self, named: str) -> bool:
+        """Learn what gates of the same store agreed of a run, or of the run of a plan or approval; whether that was anything.
+
+        `WAITING` names the runs of all approvals that may wait for somebody. False at once where nobody else writes, and where the store cannot be asked: what is known is what there is.
+        """
+        ...
+
+    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | Overtaken | None:
         """Write the event and take all its guards in one act; return when both are committed.
 
-        Returns the first guard that did not hold, and then nothing was written or taken.
+        Returns the first guard that did not hold, and then nothing was written or taken; nor was it where others were first
+        with something that is known from then on.
         Raises LedgerError when it cannot be written, or when the queue stays full beyond the write deadline; nothing
         is taken then either.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toolgate.core.codes import CODES
 
-REPEATING = {"retry", "wait"}
+REPEATING = {"retry", "wait", "request_approval"}
 
 
 def test_whoever_is_told_to_repeat_may_repeat() -> None:

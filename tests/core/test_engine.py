@@ -9,7 +9,7 @@ from tests.support.policies import permit_all
 
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
-from toolgate.core.explanation import explain
+from toolgate.core.explanation import STAGES, explain
 from toolgate.core.model import Call, Facts, Named, Permit, Principal, Refusal, Wire
 from toolgate.load.bundle import Sources, load
 
@@ -127,7 +127,7 @@ def test_an_explanation_names_the_stage_that_refused_and_those_not_reached(box):
         ("frozen", "passed"),
         ("tool", "passed"),
         ("environment", "refused"),
-        *((stage, "not reached") for stage in ("arguments", "resources", "policy", "loops", "limits", "budgets")),
+        *((stage, "not reached") for stage in STAGES[3:]),
     ]
 
 

@@ -144,17 +144,12 @@ def test_a_match_is_held_against_the_operations(example: Project, match: str, pr
             ),
         ),
         (
-            "budgets: [{name: a, scope: [plan], calls: 1}]",
-            1,
-            "config.value",
-            "`budgets.0.scope.0`: `plan` is not supported by this version yet; it comes with plans",
-        ),
-        (
             "budgets: [{name: a, scope: [principle], calls: 1}]",
             1,
             "config.value",
             (
-                "`budgets.0.scope.0`: `principle` is no scope; there are `run`, `principal`, `operation`, `tool`, `environment`; "
+                "`budgets.0.scope.0`: `principle` is no scope; there are `run`, `plan`, `step`, `principal`, `operation`, "
+                "`tool`, `environment`; "
                 "did you mean `principal`?"
             ),
         ),

@@ -171,12 +171,11 @@ def test_the_revision_does_not_follow_the_place(example: Project, tmp_path_facto
     assert revision(example) == revision(other)
 
 
-def test_plans_are_noted_as_not_enforced(example: Project) -> None:
-    """Nobody shall believe in a file that is not read yet."""
-    example.write({"policies/plans.yaml": "", "policies/tests/deep/a.yaml": ""})
+def test_what_is_not_enforced_is_noted(example: Project) -> None:
+    """A cost that no budget counts."""
+    example.write({"policies/tests/deep/a.yaml": ""})
     notes = {each.path.removeprefix(f"{example.root}/"): each.kind for each in example.load().notes}
-    expected = {"policies/plans.yaml", "toolspecs/metrics/tool.yaml"}
-    assert dict.fromkeys(expected, "not_enforced") == notes
+    assert {"toolspecs/metrics/tool.yaml": "not_enforced"} == notes
 
 
 def test_a_stranger_among_the_policies_is_a_problem(example: Project) -> None:

@@ -116,6 +116,26 @@ loops: {identical_calls: 3}
     assert expected == check(example.sources()).budgets
 
 
+def test_what_plans_must_keep_to_is_said(example: Project) -> None:
+    """Operations of this environment that are steps only, those outside plans, and who approves."""
+    example.write(
+        {
+            "policies/plans.yaml": """
+required_for: {effects: [read]}
+order: [{operation: metrics.removeMetric, after: [metrics.queryCluster]}]
+require: [metrics.removeMetric]
+free: [metrics.listMetrics]
+approve: [oncall]
+"""
+        }
+    )
+
+    plans = check(example.sources()).plans
+    assert ("metrics.listMetrics",) == plans.free
+    assert "metrics.listMetrics" not in plans.required
+    assert (1, ("metrics.removeMetric",), ("oncall",)) == (plans.orders, plans.kept, plans.approve)
+
+
 def test_budgets_that_bound_nothing_are_noted(example: Project) -> None:
     """Nobody shall believe in them; what covers something in one environment is not noted."""
     tool = TOOL.replace("{usd: 1}", "{usd: {reserve: 1, settle: $response.body#/usd}}")

@@ -148,7 +148,8 @@ def situation_of(decided: Mapping[str, Any], bundle: Bundle) -> Situation:
         return Situation()
     listed: dict[str, Mapping[str, Any]] = {}
     would = decided.get("would") or {}
-    is_missing = decided.get("stage") == "resources" or would.get("code") == "environment.resource_not_found"
+    looping = decided.get("facts", {}).get("loop", {}).get("refusal")  # what it would have been told once more
+    is_missing = decided.get("stage") == "resources" or "environment.resource_not_found" in {would.get("code"), looping}
     if not is_missing and "s" in decided.get("arguments", {}):
         listed[decided["arguments"]["s"]] = {}
     for each in decided.get("facts", {}).get("resources", ()):

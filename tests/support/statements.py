@@ -31,6 +31,7 @@ class DeclaredArguments:
 
     declared: Mapping[str, Any]
     bodies: Mapping[str, Any] = field(default_factory=dict)
+    masks: tuple[()] = ()
 
     def schema(self) -> Mapping[str, Any]:
         return self.declared

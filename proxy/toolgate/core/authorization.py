@@ -31,12 +31,8 @@ from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Question, Ruling, 
 from toolgate.core.scope import subject_of
 from toolgate.core.suggest import shortened
 
-_CODES: Final = {
-    "denied": "policy.denied",
-    "not_allowed": "policy.not_allowed",
-    "error": "policy.error",
-    "approval": "approval.required",
-}
+_CODES: Final = {"denied": "policy.denied", "not_allowed": "policy.not_allowed", "error": "policy.error"}
+_FOR: Final = frozenset({"allowed", "approval"})
 
 
 def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bundle: Bundle) -> Permit | Refusal:
@@ -46,7 +42,7 @@ def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bu
     if not valid.operation.resources:
         standing = bundle.policies.standing(valid.call.principal, valid.operation, bundle.environment)
         if standing is not None:
-            return new(Permit, (valid, (), standing, None, None, None))
+            return new(Permit, (valid, (), standing, None, None, None, None, (), None))
     questions = questions_of(valid, resources, facts, bundle)
     rulings = list(map(bundle.policies.rule, questions))
     read, shadow = _read(valid.call, questions, facts, bundle), _shadow(rulings)
@@ -54,7 +50,7 @@ def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bu
     if at is not None:
         refusal = _refused(valid, rulings[at], questions[at].resource, bundle)
         return refusal._replace(shadow=shadow, read=read)
-    return Permit(valid, (), _together(rulings), shadow, read)
+    return Permit(valid, (), _together(rulings), shadow, read, asks=_asking(rulings))
 
 
 def questions_of(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bundle: Bundle) -> list[Question]:
@@ -89,14 +85,18 @@ def asks_a_person(operation: Operation, principal: Principal, bundle: Bundle) ->
 
 
 def _against(rulings: Sequence[Ruling]) -> int | None:
-    """Which ruling decides against the call: a person is asked only where nothing else stands in the way."""
-    asks = None
+    """Which ruling decides against the call; one that asks for a person does not."""
     for at, ruling in enumerate(rulings):
-        if ruling.kind == "approval":
-            asks = at if asks is None else asks
-        elif ruling.kind != "allowed":
+        if ruling.kind not in _FOR:
             return at
-    return asks
+    return None
+
+
+def _asking(rulings: Sequence[Ruling]) -> tuple[str, ...]:
+    """The statements that ask for a person; nearly always none."""
+    if len(rulings) == 1:
+        return rulings[0].statements if rulings[0].kind == "approval" else ()
+    return tuple(sorted({each for ruling in rulings if ruling.kind == "approval" for each in ruling.statements}))
 
 
 def _refused(valid: ValidCall, ruling: Ruling, resource: Resource | None, bundle: Bundle) -> Refusal:
@@ -120,9 +120,6 @@ def _detail(valid: ValidCall, ruling: Ruling, said: list[Statement], resource: R
     match ruling.kind:
         case "denied":
             return f"{what} is blocked: {reason or 'a policy forbids it'}"
-        case "approval":
-            groups = sorted({f"`{each.approval}`" for each in said if each.approval})
-            return f"{what} needs the approval of a person in {' and of one in '.join(groups)}{f': {reason}' if reason else ''}"
         case "error":
             return f"{what} cannot be judged: {ruling.detail}"
         case _:
@@ -134,9 +131,9 @@ def _on(resource: Resource | None) -> str:
 
 
 def _together(rulings: Sequence[Ruling]) -> tuple[str, ...]:
-    if len(rulings) == 1:
+    if len(rulings) == 1 and not rulings[0].permits:
         return rulings[0].statements
-    return tuple(sorted({each for ruling in rulings for each in ruling.statements}))
+    return tuple(sorted({each for ruling in rulings for each in (*ruling.statements, *ruling.permits)}))
 
 
 def _shadow(rulings: Sequence[Ruling]) -> Shadow | None:
@@ -149,12 +146,14 @@ def _shadow(rulings: Sequence[Ruling]) -> Shadow | None:
 
 def _flip(rulings: Sequence[Ruling]) -> Shadow | None:
     would = [each.shadow or each for each in rulings]
-    at = _against(would)
-    if (at is None) == (_against(rulings) is None):
-        return None  # what audit says of one resource changes nothing for all of them
-    if at is None:
-        return Shadow("permit", None, _together(would))
-    return Shadow("refuse", _CODES[would[at].kind], would[at].statements)
+    at, asks = _against(would), _asking(would)
+    if _against(rulings) is not None:
+        return None if at is not None or asks else Shadow("permit", None, _together(would))
+    if at is not None:
+        return Shadow("refuse", _CODES[would[at].kind], would[at].statements)
+    if asks and not _asking(rulings):
+        return Shadow("refuse", "approval.required", asks)
+    return None  # what audit says of one resource changes nothing for all of them
 
 
 def _read(call: Call, questions: Sequence[Question], facts: Facts, bundle: Bundle) -> Mapping[str, Json] | None:

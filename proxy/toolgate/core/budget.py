@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core.amounts import text_of
 from toolgate.core.catalog import Operation
@@ -15,6 +15,9 @@ from toolgate.core.codes import CODES
 from toolgate.core.model import Charge, Facts, Recovery, Refusal, Rolling, Short, ValidCall, Violation
 from toolgate.core.scope import Scope, Subject, Template, key_of, template
 from toolgate.core.window import RollingWindow, Window, again_s, begins_again, period, written
+
+if TYPE_CHECKING:
+    from toolgate.core.plan import Step
 
 CALLS: Final = "calls"
 BYTES: Final = "bytes"
@@ -47,6 +50,11 @@ class Budget:
     given: int
     window: Window = None
     match: Match = EVERY_CALL
+
+    @property
+    def is_of_steps(self) -> bool:
+        """Whether it covers only calls that are steps of a plan."""
+        return "plan" in self.scope or "step" in self.scope
 
     @property
     def counts_runs(self) -> bool:
@@ -158,6 +166,20 @@ def exhausted(budget: Budget, short: Short, valid: ValidCall, reserved: int, res
         CODES["budget.exhausted"],
         f"the budget `{budget.name}` of {budget.spoken} {has}",
         recovery,
+        stage=STAGE,
+        operation=valid.operation,
+    )
+
+
+def exhausted_step(step: Step, dimension: str, short: Short, valid: ValidCall) -> Refusal:
+    """What a plan gives a step has less left than one more attempt takes."""
+    code = CODES["budget.exhausted"]
+    amount = short.guard.amount if isinstance(short.guard, Charge) else 1
+    left, takes = text_of(dimension, short.left), text_of(dimension, amount)
+    return Refusal(
+        code,
+        f"step `{step.id}` has {left} of its {step.budget[dimension]} {dimension} left, and this call takes {takes}",
+        Recovery(code.action, code.hint),
         stage=STAGE,
         operation=valid.operation,
     )

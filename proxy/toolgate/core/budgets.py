@@ -68,7 +68,7 @@ class Budgets:
 
     __slots__ = (
         "_accounts", "_budgets", "_covering", "_environment", "_limits", "_of_runs", "_standing", "_told",
-        "bounds_nothing", "budgets", "has_deadlines", "limits", "loops",
+        "bounds_nothing", "budgets", "has_deadlines", "limits", "loops", "tells_steps",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +83,7 @@ class Budgets:
         self.loops = loops
         self.bounds_nothing = not budgets and not limits and loops.identical_calls is None
         self.has_deadlines = any(each.dimension == SECONDS for each in budgets)
+        self.tells_steps = _tells_steps(budgets, limits)
         self._environment = environment
         # INVARIANT: bounded, and what is remembered can be made again from the bundle alone.
         self._accounts: Recent[tuple[str, Subject], _Account] = Recent(_REMEMBERED)
@@ -202,12 +203,14 @@ class Budgets:
         return self._accounts.keep(key, self._opened(valid, subject))
 
     def _opened(self, valid: ValidCall, subject: Subject) -> _Account:
-        operation, at_ms = valid.operation, valid.call.at_ms
+        operation, at_ms, is_step = valid.operation, valid.call.at_ms, bool(subject.plan)
         covering = self.covering(operation)
-        guards = [each.guard(subject) for each in covering.limits]
+        guards = [each.guard(subject) for each in covering.limits if is_step or not each.limit.is_of_steps]
         open_: dict[int, tuple[Charge, str]] = {}
         for each in covering.charges:
             dimension = each.budget.dimension
+            if each.budget.is_of_steps and not is_step:
+                continue
             if is_open(dimension, operation):
                 charge = each.charge(0, subject, at_ms)
                 open_[len(guards)] = charge, dimension
@@ -219,6 +222,11 @@ class Budgets:
         until_ms = min((until for _, until in spans), default=NEVER_MS)
         follows = None if open_ else lasting_from(tuple(guards), Told(tuple(self._ruled(guards))))
         return _Account(since_ms, until_ms, tuple(guards), open_, follows)
+
+
+def _tells_steps(budgets: Iterable[Budget], limits: Iterable[Limit]) -> bool:
+    """Whether anything is counted by step; else a step is a call like any other."""
+    return any(each.is_of_steps for each in budgets) or any(each.is_of_steps for each in limits)
 
 
 def _most(before: Guard | None, guard: Guard) -> Guard:

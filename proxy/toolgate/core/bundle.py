@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from toolgate.core.budgets import Budgets
+from toolgate.core.course import Courses
 from toolgate.core.model import Json, ResourceCatalogue
+from toolgate.core.plan import NO_RULES, PlanRules
 from toolgate.core.policies import Policies
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ class Bundle:
     mode: Mode = "enforce"
     policies: Policies = Policies(())  # noqa: RUF009 (immutable: nothing is allowed by it)
     budgets: Budgets = Budgets()  # noqa: RUF009 (immutable: nothing is bounded by it)
+    plans: PlanRules = NO_RULES
+    courses: Courses = field(default_factory=Courses, compare=False)  # plans that are followed, compiled against this
 
     @property
     def own_reads(self) -> frozenset[str]:

@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core import cost
 from toolgate.core.amounts import COUNTED, text_of
+from toolgate.core.approving import used_meanwhile
 from toolgate.core.budget import BYTES, Uncounted, exhausted, overdue, request_bytes, uncounted
 from toolgate.core.cost import NO_BILL, Bill
-from toolgate.core.guards import first_short, left
-from toolgate.core.lasting import NOTHING_LASTING, lasting_in
+from toolgate.core.course import is_idempotent
+from toolgate.core.cursor import spent
+from toolgate.core.guards import first_short, left, own_of
+from toolgate.core.lasting import NOTHING_LASTING, is_of_bytes, lasting_in
 from toolgate.core.limit import too_often
 from toolgate.core.loop import repeated
 from toolgate.core.model import (
     OWN,
     Charge,
     Facts,
+    Failed,
     Guard,
     Json,
+    Outcome,
     Pace,
     Permit,
+    Place,
     Refusal,
     Reply,
     Sent,
@@ -34,6 +40,8 @@ from toolgate.core.model import (
     ValidCall,
     new,
 )
+from toolgate.core.outputs import is_done, reads_answer
+from toolgate.core.review import USES
 from toolgate.core.scope import parse_key, subject_of
 
 if TYPE_CHECKING:
@@ -56,14 +64,16 @@ class _Other(NamedTuple):
 def claimed(permit: Permit, facts: Facts, bundle: Bundle) -> Permit | Refusal:
     """The permit with everything it takes; whether that holds is still to be asked."""
     valid, budgets = permit.valid, bundle.budgets
-    if budgets.bounds_nothing or valid.call.principal is OWN:
+    if (budgets.bounds_nothing and not permit.guards) or valid.call.principal is OWN:
         return permit
-    claim = budgets.claim(valid, subject_of(valid.call, facts.run.id))
+    step = permit.step if budgets.tells_steps else None
+    claim = budgets.claim(valid, subject_of(valid.call, facts.run.id, step))
     if isinstance(claim, Uncounted):
         return uncounted(valid, claim)._replace(read=permit.read)
-    guards, lasting = claim
-    _, _, statements, shadow, read, _ = permit
-    charged = new(Permit, (valid, guards, statements, shadow, read, lasting))
+    counted, lasting = claim
+    guards = permit.guards + counted  # those of its step and its approval come first, as they do in `decide`
+    _, _, statements, shadow, read, step_taken, approval, asks, _ = permit
+    charged = new(Permit, (valid, guards, statements, shadow, read, step_taken, approval, asks, lasting))
     if not budgets.has_deadlines:
         return charged
     late = overdue(_deadlines(valid, budgets), valid, facts)
@@ -81,7 +91,13 @@ def shortage(permit: Permit, short: Short, facts: Facts, bundle: Bundle) -> Refu
     valid, budgets, guard = permit.valid, bundle.budgets, short.guard
     budget, limit = budgets.budget_of(guard), budgets.limit_of(guard)
     others: list[_Other] = []
-    if budget is not None:
+    read = {**(permit.read or {})}
+    if guard.key.startswith(USES):
+        refusal = used_meanwhile(permit)
+    elif guard.key.startswith(("p:", "s:")):
+        refusal = spent(permit, short, facts, bundle)
+        read |= refusal.read or {}
+    elif budget is not None:
         others = list(islice(_others(permit, short, facts, bundle), _SHOWN))
         reserved = facts.reserved.get(guard.key, 0)
         refusal = exhausted(budget, short, valid, reserved, _still_possible(budget, others))
@@ -89,7 +105,7 @@ def shortage(permit: Permit, short: Short, facts: Facts, bundle: Bundle) -> Refu
         refusal = too_often(limit, short, valid)
     else:
         refusal = repeated(valid, budgets.loops)
-    return refusal._replace(read={**(permit.read or {}), "short": _short_json(short, facts, others)})
+    return refusal._replace(read={**read, "short": _short_json(short, facts, others)})
 
 
 def uncontrolled(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Guard, ...]:
@@ -115,15 +131,20 @@ def settlement(permit: Permit, sent: Sent, bill: Bill, size: int) -> Settlement:
     """What a finished call gives back or takes more of. `size`: the bytes of its reply that went out."""
     valid, guards, *_ = permit
     lasting = lasting_in(permit) if guards else NOTHING_LASTING
+    places, of_bytes = lasting.places, lasting.of_bytes
+    if permit.step is not None:
+        own = own_of(guards)
+        places = (*[guard for guard in own if isinstance(guard, Place)], *places)
+        of_bytes = (*[guard for guard in own if isinstance(guard, Charge) and is_of_bytes(guard.key)], *of_bytes)
     if sent == "no":
-        return Settlement(_charges(guards), (), lasting.places)
+        return Settlement(_charges(guards), (), places)
     amounts = bill.amounts
     held = valid.operation.terms.held(valid.arguments)
-    if not amounts and not lasting.of_bytes:
-        return new(Settlement, ((), (), lasting.places, held))
-    charges = _charges(guards) if amounts else lasting.of_bytes
+    if not amounts and not of_bytes:
+        return new(Settlement, ((), (), places, held))
+    charges = _charges(guards) if amounts else of_bytes
     refunds, extra = _differences(charges, {**amounts, BYTES: request_bytes(valid) + size})
-    return Settlement(refunds, extra, lasting.places, {**held, **amounts})
+    return Settlement(refunds, extra, places, {**held, **amounts})
 
 
 def _charges(guards: Iterable[Guard]) -> tuple[Charge, ...]:
@@ -150,9 +171,26 @@ def _differences(charges: Iterable[Charge], actual: Mapping[str, int]) -> tuple[
     return tuple(refunds), tuple(extra)
 
 
+def closing(permit: Permit, outcome: Outcome) -> tuple[Charge, ...]:
+    """What a step takes more of once it is done, or may be: the attempts that are left, so that no replica sends it again."""
+    taking = permit.step
+    if taking is None or not (is_done(outcome) or _is_in_doubt(permit, outcome)):
+        return ()
+    key = f"p:{taking.plan}:{taking.step}"
+    given = next((guard.given for guard in permit.guards if guard.key == key and isinstance(guard, Charge)), 0)
+    return (Charge(key, given - taking.attempt, given),) if given > taking.attempt else ()
+
+
+def _is_in_doubt(permit: Permit, outcome: Outcome) -> bool:
+    """Whether it may have been done, and may not be done twice."""
+    return isinstance(outcome, Failed) and outcome.sent != "no" and not is_idempotent(permit.valid.operation)
+
+
 def reads_reply(permit: Permit) -> bool:
-    """Whether the body of the reply says what the call cost, so that it must be held whole."""
-    return permit.valid.operation.terms.reads_body
+    """Whether the body of the reply says what the call cost, or what later steps go by, so that it must be held whole."""
+    if permit.valid.operation.terms.reads_body:
+        return True
+    return permit.step is not None and reads_answer(permit.step.outputs)
 
 
 def _deadlines(valid: ValidCall, budgets: Budgets) -> list[Budget]:

@@ -9,30 +9,12 @@ RULE: a code is added with the issue that brings it, and each one occurs in a te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
-Who: TypeAlias = Literal["agent", "operator", "nobody"]
-TYPE_BASE: Final = "https://toolgate.dev/errors/"
+from toolgate.core.code import TYPE_BASE, Code, Who
+from toolgate.core.plancodes import PLAN_ROWS
 
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A reason the answer was no. `retryable`: the same call may succeed later, unchanged."""
-
-    code: str
-    title: str
-    status: int
-    who: Who  # who can fix it
-    action: str
-    hint: str
-    meaning: str
-    retryable: bool = False
-
-    @property
-    def type(self) -> str:
-        return TYPE_BASE + self.code
-
+__all__ = ["CODES", "TYPE_BASE", "Code", "Who"]
 
 _ROWS: Final = (
     # -- the wire: no Call exists yet; the connection is closed -------------------------------------------
@@ -283,9 +265,60 @@ _ROWS: Final = (
         403,
         "nobody",
         "request_approval",
-        "Ask a person with the named role; this version cannot take an approval, so choose another operation.",
-        "a forbid statement with `@approval` holds: a person must agree (granting approvals comes with a later version)",
+        "Ask a person with the named role; repeat this same call after it is granted.",
+        "a person must agree: a forbid statement with `@approval` holds, or `approve` of plans.yaml asks for every plan",
+        retryable=True,
     ),
+    Code(
+        "approval.pending",
+        "ApprovalPending",
+        403,
+        "nobody",
+        "wait",
+        "Wait for the answer; repeat this same call after it is granted.",
+        "a person was asked about exactly this, and has not answered yet",
+        retryable=True,
+    ),
+    Code(
+        "approval.declined",
+        "ApprovalDeclined",
+        403,
+        "agent",
+        "use_alternative",
+        "Do not repeat this; choose another way, and tell the person who declined what you need.",
+        "a person was asked about exactly this, and said no",
+    ),
+    Code(
+        "approval.expired",
+        "ApprovalExpired",
+        403,
+        "nobody",
+        "request_approval",
+        "Ask a person with the named role; repeat this same call after it is granted.",
+        "nobody answered within 10 minutes, or what was granted was not used within 10 minutes; it is asked for anew",
+        retryable=True,
+    ),
+    Code(
+        "approval.stale",
+        "ApprovalStale",
+        403,
+        "nobody",
+        "request_approval",
+        "Ask a person with the named role; repeat this same call after it is granted.",
+        "what the approval relies on (statements, documents, the plan, a resource) has changed since; it is asked for anew",
+        retryable=True,
+    ),
+    Code(
+        "approval.too_many",
+        "TooManyApprovals",
+        429,
+        "nobody",
+        "wait",
+        "Wait until one of the requests that are open is answered, then repeat this same call.",
+        "10 requests of this principal wait for an answer; no more are opened",
+        retryable=True,
+    ),
+    *PLAN_ROWS,
     Code(
         "plan.recursion",
         "RecursionNotApproved",
@@ -399,6 +432,16 @@ _ROWS: Final = (
         "retry",
         "Retry later; report the call id if it persists.",
         "the journal or the store of balances cannot be written, so nothing is sent",
+        retryable=True,
+    ),
+    Code(
+        "gateway.contended",
+        "Contended",
+        503,
+        "nobody",
+        "retry",
+        "Repeat the same request; look first at what has become of the plan.",
+        "something else changed the same plan at the same time, so nothing was done",
         retryable=True,
     ),
     Code(

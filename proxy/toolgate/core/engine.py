@@ -1,19 +1,31 @@
 """Deciding a call: check · needs · decide · settle. The story on one page (DESIGN §2).
 
 RULE: the order of the lines is the order of precedence, and it is part of the contract: frozen → unknown tool →
-disallowed here → environment ready → arguments → resource exists → policy → loops → limits and budgets. Static before
-stateful, money last.
+disallowed here → environment ready → arguments → resource exists → policy → plan → approval → loops → limits and
+budgets. Static before stateful, money last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from toolgate.core.approving import approved
 from toolgate.core.authorization import authorized
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Absent, Found, Operation
-from toolgate.core.charging import billed, claimed, held, reads_reply, reserved, settlement, shortage, uncontrolled
+from toolgate.core.charging import (
+    billed,
+    claimed,
+    closing,
+    held,
+    reads_reply,
+    reserved,
+    settlement,
+    shortage,
+    uncontrolled,
+)
 from toolgate.core.codes import CODES
+from toolgate.core.cursor import planned
 from toolgate.core.environment import disallowed, not_ready, omitted_resource, resources_of, unknown, written_way
 from toolgate.core.freeze import disabled, frozen
 from toolgate.core.loop import consequence
@@ -37,6 +49,7 @@ from toolgate.core.model import (
     Wire,
     new,
 )
+from toolgate.core.review import unasked
 from toolgate.core.signature import Decoded, Rejected
 from toolgate.core.twins import jointly
 from toolgate.core.wiretext import echo
@@ -44,7 +57,7 @@ from toolgate.core.wiretext import echo
 # What the gateway asks beside `check` and `decide`: the ledger may still find a guard short, every refusal has its
 # consequence for the run, and what was permitted is settled once it ended.
 __all__ = [
-    "billed", "check", "consequence", "decide", "needs", "propose", "reads_reply", "reserved", "settle",
+    "billed", "check", "closing", "consequence", "decide", "needs", "propose", "reads_reply", "reserved", "settle",
     "settlement", "shortage",
 ]  # fmt: skip
 
@@ -84,8 +97,24 @@ def propose(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:
     if valid.also:
         decision = jointly([decision, *(_decided(other, facts, bundle) for other in valid.also)])
     if isinstance(decision, Permit):
-        decision = claimed(decision, facts, bundle)
+        decision = planned(decision, facts, bundle)
+    if isinstance(decision, Permit):
+        decision = _agreed(decision, facts, bundle) if decision.asks else claimed(decision, facts, bundle)
     return decision if bundle.mode == "enforce" else _audited(decision, valid, facts, bundle)
+
+
+def _agreed(permit: Permit, facts: Facts, bundle: Bundle) -> Decision:
+    """A person agreed, or is asked now; nobody is bothered with what would not be sent then either."""
+    decision = approved(permit, facts, bundle)
+    if isinstance(decision, Permit):
+        return claimed(decision, facts, bundle)
+    after = _covered(permit, facts, bundle) if decision.opens is not None else permit
+    return decision if isinstance(after, Permit) else unasked(decision, after)
+
+
+def _covered(permit: Permit, facts: Facts, bundle: Bundle) -> Decision:
+    decision = claimed(permit, facts, bundle)
+    return held(decision, facts, bundle) if isinstance(decision, Permit) else decision
 
 
 def _decided(valid: ValidCall, facts: Facts, bundle: Bundle) -> Decision:

@@ -44,10 +44,11 @@ _SHORT: Final = 1024  # bytes of a body that are encoded again in less time than
 
 
 class Place(NamedTuple):
-    """Where a call stands: its run, and its number in it."""
+    """Where a call stands: its run, its number in it, and how long it was held for a step it depends on."""
 
     run: str
     number: int
+    held_ms: int = 0
 
 
 def permitted(permit: Permit, bundle: Bundle, place: Place, judged: Mapping[str, Json]) -> Event:
@@ -57,6 +58,10 @@ def permitted(permit: Permit, bundle: Bundle, place: Place, judged: Mapping[str,
     data |= judged
     data["decision"] = "permit"
     data["statements"] = permit.statements
+    if permit.step is not None:
+        data["plan"], data["step"], data["attempt"] = permit.step[:3]
+    if permit.approval is not None:
+        data["approval"] = permit.approval
     _add_read(data, permit.read, permit.shadow)
     data["charges"] = _taken(permit)
     effectful = valid.operation.effect != "read"
@@ -90,6 +95,10 @@ def refused(call: Call, counted: Consequence, bundle: Bundle, place: Place, aske
         data["signature"] = counted.signature
     if counted.guards:
         data["charges"] = taken_json(counted.guards)
+    if refusal.read is not None and "plan" in refusal.read:
+        data["plan"] = refusal.read["plan"]["id"]
+    if refusal.recovery.approval is not None:
+        data["approval"] = refusal.recovery.approval
     _add_read(data, refusal.read, refusal.shadow)
     return Event("Decided", call.at_ms, data, call.id, place.run)
 
@@ -212,6 +221,10 @@ def violation_json(violation: Violation) -> dict[str, Json]:
     }
     if violation.suggestion is not None:
         entry["suggestion"] = violation.suggestion
+    if violation.code is not None:
+        entry["code"] = violation.code
+    if violation.hint is not None:
+        entry["hint"] = violation.hint
     return entry
 
 
@@ -229,10 +242,14 @@ def _head(call: Call, operation: Operation | None, bundle: Bundle, place: Place)
     }
     if bundle.mode != "enforce":
         head["mode"] = bundle.mode
+    if place.held_ms:
+        head["held_ms"] = place.held_ms
     if call.reason is not None:
         head["reason"] = call.reason
     if call.run is not None and call.run.above:
         head["above"] = call.run.above  # whose budgets and freezes are its own
+    if call.plan is not None or call.step is not None:
+        head["said"] = {"plan": call.plan, "step": call.step}  # what the agent called it; what it is, the gate says
     if principal.on_behalf_of is not None:
         head["on_behalf_of"] = principal.on_behalf_of
         head["actor"] = principal.claims.get("act.sub")

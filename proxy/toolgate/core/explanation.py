@@ -17,7 +17,9 @@ from toolgate.core.model import Call, Decision, Facts, Permit, Refusal, ValidCal
 from toolgate.core.policy import Applied, NearMiss, Question
 
 Result: TypeAlias = Literal["passed", "refused", "not reached"]
-STAGES: Final = ("frozen", "tool", "environment", "arguments", "resources", "policy", "loops", "limits", "budgets")
+STAGES: Final = (
+    "frozen", "tool", "environment", "arguments", "resources", "policy", "plan", "approval", "loops", "limits", "budgets",
+)  # fmt: skip
 _POLICY: Final = STAGES.index("policy")
 
 

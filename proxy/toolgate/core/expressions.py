@@ -44,7 +44,10 @@ class Expression:
         """
         found = [root]
         for token in self.tokens:
-            found = [child for parent in found for child in _children(parent, token)]
+            if len(found) == 1:  # nearly always
+                found = [*_children(found[0], token)]
+            else:
+                found = [child for parent in found for child in _children(parent, token)]
             if not found:
                 return ()
         return tuple(found)

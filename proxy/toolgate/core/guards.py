@@ -13,6 +13,7 @@ from toolgate.core.model import Charge, Guard, Json, Levels, Pace, Place, Short
 
 US_PER_MS: Final = 1_000
 _US_PER_S: Final = 1_000_000
+_OF_ONE_CALL: Final = frozenset({"p:", "s:", "a:", "l:"})  # kinds of keys that hardly two calls have in common
 
 
 def first_short(guards: Sequence[Guard], levels: Levels, at_ms: int) -> Short | None:
@@ -90,8 +91,20 @@ def taken_json(guards: Iterable[Guard]) -> list[Json]:
 
 
 def lasting_of(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
-    """Those that call after call takes alike, so that what follows from them may be remembered: all but a loop's."""
-    return guards[1:] if guards and guards[0].key.startswith("l:") else guards
+    """Those that call after call takes alike, so that what follows from them may be remembered."""
+    return guards[_own(guards) :]
+
+
+def own_of(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+    """What a call takes of its step, its approval and loops, which stands first."""
+    return guards[: _own(guards)]
+
+
+def _own(guards: Sequence[Guard]) -> int:
+    for at, guard in enumerate(guards):
+        if guard.key[:2] not in _OF_ONE_CALL:
+            return at
+    return len(guards)
 
 
 def _arrival_after(pace: Pace, before: int, levels: Levels, at_ms: int) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from toolgate.core.model import Permit
 
 _OF_BYTES: Final = f":{BYTES}:"
+_OF_STEP_BYTES: Final = f":{BYTES}"
 _NOTHING_TOLD: Final = Told(())
 
 
@@ -37,9 +38,13 @@ def lasting_from(guards: tuple[Guard, ...], told: Told = _NOTHING_TOLD) -> Lasti
     return Lasting(
         tuple([_written(guard) for guard in guards]),
         tuple([guard for guard in guards if isinstance(guard, Place)]),
-        tuple([guard for guard in guards if isinstance(guard, Charge) and _OF_BYTES in guard.key]),
+        tuple([guard for guard in guards if isinstance(guard, Charge) and is_of_bytes(guard.key)]),
         told,
     )
+
+
+def is_of_bytes(key: str) -> bool:
+    return _OF_BYTES in key or key.endswith(_OF_STEP_BYTES)
 
 
 def lasting_in(permit: Permit) -> Lasting:

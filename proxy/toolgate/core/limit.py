@@ -45,6 +45,11 @@ class Limit:
     allows: Allowance
     match: Match = EVERY_CALL
 
+    @property
+    def is_of_steps(self) -> bool:
+        """Whether it covers only calls that are steps of a plan."""
+        return "plan" in self.scope or "step" in self.scope
+
 
 class Limiting(NamedTuple):
     """A limit as it covers one operation: all of its key that is known at load."""

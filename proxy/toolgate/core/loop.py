@@ -156,7 +156,8 @@ def _attempt(call: Call, facts: Facts, loops: Loops) -> Charge | None:
 def _firmer(refusal: Refusal, repeats: int, left: int) -> Refusal:
     often = "once more stops" if left == 1 else f"{left} more times stop"
     recovery = refusal.recovery
-    others = f" Use {' or '.join(f'`{each}`' for each in recovery.alternatives)}." if recovery.alternatives else ""
+    verb = "Take step" if recovery.action == "take_step" else "Use"
+    others = f" {verb} {' or '.join(f'`{each}`' for each in recovery.alternatives)}." if recovery.alternatives else ""
     told = recovery._replace(hint=f"Stop repeating this: {often} the run.{others}")
     return refusal._replace(recovery=told, read=_read(refusal, repeats))
 

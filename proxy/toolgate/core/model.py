@@ -13,9 +13,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias, final
 
 if TYPE_CHECKING:
+    from toolgate.core.approval import Approvals, Asking
     from toolgate.core.catalog import Operation
     from toolgate.core.codes import Code
     from toolgate.core.lasting import Lasting
+    from toolgate.core.plan import PlanFacts
     from toolgate.core.quota import Standing
 
 # A decoded JSON value. Validation gives it its shape; mypy cannot.
@@ -85,6 +87,17 @@ class OpenedRun(NamedTuple):
         return self.above[-1] if self.above else None
 
 
+class Said(NamedTuple):
+    """What an agent says of a call beside what it asks for."""
+
+    reason: str | None = None  # what it calls this for (`Toolgate-Reason`)
+    plan: str | None = None  # `Toolgate-Plan`: the id or digest of the plan it belongs to
+    step: str | None = None  # `Toolgate-Step`: the step it is
+
+
+NOTHING_SAID: Final = Said()
+
+
 class Call(NamedTuple):
     """One attempt to use a tool. Made only by a listener: the caller is authenticated, the wire was well formed."""
 
@@ -92,8 +105,10 @@ class Call(NamedTuple):
     at_ms: int
     principal: Principal
     asked: Asked
-    reason: str | None = None  # what the agent said it calls this for (`Toolgate-Reason`)
+    reason: str | None = None  # as `Said` has it, and so the plan and the step
     run: OpenedRun | None = None  # named by `Toolgate-Run`; None: the principal's implicit run
+    plan: str | None = None
+    step: str | None = None
 
 
 class Violation(NamedTuple):
@@ -104,6 +119,8 @@ class Violation(NamedTuple):
     message: str
     expected: Json = None
     suggestion: str | None = None
+    code: str | None = None  # of a fault in a plan: what a call of that step would be refused with
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +172,14 @@ class Recovery(NamedTuple):
     approval: str | None = None
 
 
+class Hold(NamedTuple):
+    """Not yet: a step that this call depends on is running. The gateway decides again when it finishes, or at `until_ms`."""
+
+    until_ms: int
+    plan: str
+    step: str  # that it waits for
+
+
 class Refusal(NamedTuple):
     """The answer no: nothing was sent. `stage` is the line of `decide` (DESIGN §2) that said it."""
 
@@ -168,6 +193,8 @@ class Refusal(NamedTuple):
     title: str | None = None  # when the code's own title does not fit (`MetricNotFound`)
     shadow: Shadow | None = None  # this refusal would have flipped
     read: Mapping[str, Json] | None = None  # the facts beyond the bundle that policies read, for the journal
+    opens: Asking | None = None  # an approval is asked for: everything after it would pass now
+    hold: Hold | None = None  # told only when waiting did not help
 
     @property
     def is_passing(self) -> bool:
@@ -222,6 +249,12 @@ class Short(NamedTuple):
     guard: Guard
     left: int  # of what it guards, now; never below zero
     retry_after_s: float | None = None  # when it may hold again, where time alone brings that
+
+
+class Overtaken(NamedTuple):
+    """Another gate did something of which the decision knew nothing: nothing was written or taken; decide again."""
+
+    run: str
 
 
 class Levels(Protocol):
@@ -285,7 +318,20 @@ class Permit(NamedTuple):
     statements: tuple[str, ...] = ()
     shadow: Shadow | None = None  # this permit would have flipped
     read: Mapping[str, Json] | None = None  # the facts beyond the bundle that policies read, for the journal
+    step: Taking | None = None  # the step of the run's plan that this is
+    approval: str | None = None  # the approval that it is sent by; one that is given for a call is used up by it
+    asks: tuple[str, ...] = ()  # the statements that ask for a person; `approval` is their line of `decide`
     lasting: Lasting | None = None  # what follows from its guards, where that is known before the call
+
+
+class Taking(NamedTuple):
+    """A call as one attempt at a step of its run's plan."""
+
+    plan: str
+    step: str
+    attempt: int
+    outputs: Mapping[str, str] = MappingProxyType({})  # name → `$response…` expression that a later step reads
+    timeout_ms: int | None = None
 
 
 Decision: TypeAlias = Permit | Refusal
@@ -339,6 +385,7 @@ class Resource(NamedTuple):
 # The keys that ask the ledger for `Facts.run` and `Facts.loops`: of a principal's implicit run, or of a run by its id.
 RUN_KEY: Final = "run:"
 OPENED_RUN_KEY: Final = "opened:"
+PLAN_KEY: Final = "plan:"  # asks for `Facts.plan` by its id or digest, whatever run it is locked in
 
 
 class RunFacts(NamedTuple):
@@ -410,6 +457,8 @@ class Facts(NamedTuple):
     freezes: Mapping[str, Freeze] = MappingProxyType({})  # all of them, by `everything` or `kind:name`
     loops: LoopFacts = LoopFacts()
     reserved: Mapping[str, int] = MappingProxyType({})  # of what is taken: what calls under way hold and may give back
+    plan: PlanFacts | None = None  # the one that is locked in the run
+    approvals: Approvals | None = None  # None: nothing was ever asked
 
 
 class Event(NamedTuple):

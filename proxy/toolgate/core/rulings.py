@@ -98,7 +98,7 @@ class Rulings:
         if plain:
             return Ruling("denied", plain)
         rest = self._ruling(self._judged(self._plain, told)) if self._plain else NOT_ALLOWED
-        return Ruling("approval", ruling.statements) if rest.kind == "allowed" else rest
+        return Ruling("approval", ruling.statements, permits=rest.statements) if rest.kind == "allowed" else rest
 
     def _judged(self, ids: Ids, told: Told) -> cedar.Verdict:
         projection = self._projection

@@ -4,9 +4,11 @@ RULE: what a ledger knows of runs and freezes comes from these events alone, so 
 the same. Field names are part of the journal's format.
 
     RunStarted   principal                                                   an implicit run began
-    RunStarted   principal, parent, above, labels, expires_ms                a run was opened (`POST /-/runs`)
+    RunStarted   principal, parent, above, labels, expires_ms                a run was opened (`POST /-/runs`); with `approval`
+                                                                             where a person agreed to it
     RunStarted   principal, parent, above, labels: {}, expires_ms, adopted   its token was first seen by this writer
-    RunFinished  principal, calls                                            the agent closed it; no call of it is taken any more
+    RunFinished  principal, calls, complete, skipped                         the agent closed it; no call of it is taken any more;
+                                                                             `skipped`: the steps of its plan that are not done
     RunStopped   principal, why, code                                        the gate stopped it; none is taken until it is thawed
     KillSwitch   action, kind, name, who, why                                freeze or thaw; `name` is null for everything
 
@@ -15,7 +17,7 @@ All but `KillSwitch` stand under the run they are about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from toolgate.core.model import Event, Freeze, Json, OpenedRun
@@ -74,9 +76,10 @@ def implicit(run: str, principal: str, at_ms: int) -> Event:
     return Event(RUN_STARTED, at_ms, {"principal": principal}, run=run)
 
 
-def opened(run: OpenedRun, principal: str, labels: Mapping[str, str], at_ms: int) -> Event:
-    """A run an agent opened; its token goes out once this is written."""
-    return Event(RUN_STARTED, at_ms, {**_opened(run, principal), "labels": dict(labels)}, run=run.id)
+def opened(run: OpenedRun, principal: str, labels: Mapping[str, str], at_ms: int, approval: str | None = None) -> Event:
+    """A run an agent opened; its token goes out once this is written. `approval`: what a run within a run was opened by."""
+    data: dict[str, Json] = {**_opened(run, principal), "labels": dict(labels)}
+    return Event(RUN_STARTED, at_ms, data if approval is None else {**data, "approval": approval}, run=run.id)
 
 
 def adopted(run: OpenedRun, principal: str, at_ms: int) -> Event:
@@ -84,8 +87,9 @@ def adopted(run: OpenedRun, principal: str, at_ms: int) -> Event:
     return Event(RUN_STARTED, at_ms, {**_opened(run, principal), "labels": {}, "adopted": True}, run=run.id)
 
 
-def finished(run: str, principal: str, calls: int, at_ms: int) -> Event:
-    return Event(RUN_FINISHED, at_ms, {"principal": principal, "calls": calls}, run=run)
+def finished(run: str, principal: str, calls: int, skipped: Sequence[str], at_ms: int) -> Event:
+    data: dict[str, Json] = {"principal": principal, "calls": calls, "complete": not skipped, "skipped": list(skipped)}
+    return Event(RUN_FINISHED, at_ms, data, run=run)
 
 
 def stopped(run: str, principal: str, why: str, code: str, at_ms: int) -> Event:

@@ -1,7 +1,7 @@
 """Whose balance a guard is: the key under which a ledger keeps it.
 
     b:<budget>:<dimension>:<scope values>[:<period>]     r:<limit>:<scope values>     c:<limit>:<scope values>
-    l:<rule>:<scope values>
+    l:<rule>:<scope values>     s:<plan>:<step>:<dimension>
 
 RULE: one way to write a key and one to read it. Names hold no colon; scope values are percent-encoded and joined by
 commas in the order of the file, so no caller's text can make the key of another.
@@ -15,12 +15,12 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote
 
 from toolgate.core.catalog import Operation
-from toolgate.core.model import Call, new
+from toolgate.core.model import Call, Taking, new
 
-Scope: TypeAlias = Literal["run", "principal", "operation", "tool", "environment"]
+Scope: TypeAlias = Literal["run", "plan", "step", "principal", "operation", "tool", "environment"]
 KeyKind: TypeAlias = Literal["b", "r", "c", "l"]
 
-SCOPES: Final[tuple[Scope, ...]] = ("run", "principal", "operation", "tool", "environment")
+SCOPES: Final[tuple[Scope, ...]] = ("run", "plan", "step", "principal", "operation", "tool", "environment")
 _SAFE: Final = "@/+"  # readable in a key, and none of its separators
 _REMEMBERED: Final = 4096
 _KINDS: Final = frozenset({"b", "r", "c", "l"})
@@ -28,10 +28,12 @@ _LONGEST: Final = 4  # parts of a key before its period
 
 
 class Subject(NamedTuple):
-    """Who a call is charged to: its run and its principal, as they stand in keys."""
+    """Who a call is charged to: its run, its principal, and its step of a plan, as they stand in keys."""
 
     run: str
     principal: str
+    plan: str = ""  # empty: the call is no step
+    step: str = ""  # `PLAN/STEP`: a step's id alone is not its own
 
 
 class Template(NamedTuple):
@@ -47,16 +49,19 @@ class KeyParts(NamedTuple):
     """A key, read again."""
 
     kind: str
-    name: str  # of the budget, limit or rule
+    name: str  # of the budget, limit or rule; the id of the plan
     dimension: str | None
     scope: tuple[str, ...]
     period: str | None
 
 
-def subject_of(call: Call, run: str) -> Subject:
+def subject_of(call: Call, run: str, taking: Taking | None = None) -> Subject:
     """`run`: the call's own. A sub-run is charged to the first run above it, so that it has no budget of its own."""
     above = call.run.above if call.run is not None else ()
-    return new(Subject, (encoded(above[0] if above else run), encoded(call.principal.id)))
+    run, principal = encoded(above[0] if above else run), encoded(call.principal.id)
+    if taking is None:
+        return new(Subject, (run, principal, "", ""))
+    return Subject(run, principal, encoded(taking.plan), encoded(f"{taking.plan}/{taking.step}"))
 
 
 def fixed_of(operation: Operation, environment: str) -> dict[Scope, str]:
@@ -81,12 +86,15 @@ def key_of(template: Template, subject: Subject) -> str:
         return before + subject.run + after
     if asked == "principal":
         return before + subject.principal + after
-    return written.format(run=subject.run, principal=subject.principal)
+    return written.format(run=subject.run, principal=subject.principal, plan=subject.plan, step=subject.step)
 
 
 def parse_key(key: str) -> KeyParts | None:
     """Read a key; None for what is none of ours."""
     kind, *rest = key.split(":")
+    if kind == "s" and len(rest) + 1 == _LONGEST:
+        plan, step, of = rest
+        return KeyParts(kind, plan, of, (step,), None)
     if kind not in _KINDS or len(rest) + 1 < _LONGEST - (kind != "b"):
         return None
     name, dimension = rest[0], rest[1] if kind == "b" else None

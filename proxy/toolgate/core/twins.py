@@ -16,7 +16,10 @@ def jointly(decisions: Sequence[Decision]) -> Decision:
     refusals = [each for each in decisions if isinstance(each, Refusal)]
     decided = refusals[0] if refusals else decisions[0]
     told = decided._replace(shadow=_shadow(decisions), read=_read(decisions))
-    return told._replace(statements=_statements(decisions)) if isinstance(told, Permit) else told
+    if isinstance(told, Refusal):
+        return told
+    asks = {each for permit in decisions if isinstance(permit, Permit) for each in permit.asks}
+    return told._replace(statements=_statements(decisions), asks=tuple(sorted(asks)))
 
 
 def _shadow(decisions: Sequence[Decision]) -> Shadow | None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
 
 FILE: Final = "budgets.yaml"
-_LATER_SCOPES: Final = ("plan", "step")
 _PER_US: Final = {"s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
 _RATE: Final = re.compile(r"([1-9][0-9]{0,6})/(s|min|h)", re.ASCII)
 _TOLD_RATE: Final = "must be a rate such as `10/s`, `100/min` or `1000/h`, and at most 1000000/s"
@@ -49,8 +48,6 @@ _MOST: Final = 1 << 40  # calls of a budget
 
 
 def _scope(value: str) -> str:
-    if value in _LATER_SCOPES:
-        raise ValueError(f"`{value}` is not supported by this version yet; it comes with plans")
     if value not in SCOPES:
         known = ", ".join(f"`{each}`" for each in SCOPES)
         raise ValueError(f"`{value}` is no scope; there are {known}{did_you_mean(value, SCOPES)}")
@@ -298,13 +295,14 @@ def _match(
         return Match(frozenset(each.key for each in covered))
     for at, pattern in enumerate(entry.operations):
         if not any(map(matcher(pattern), terms.keys)):
-            message = f"`{pattern}` matches no operation of any tool{_meant(pattern, terms.keys)}"
+            message = f"`{pattern}` matches no operation of any tool{meant(pattern, terms.keys)}"
             problems.append(source.problem((*steps, "match", "operations", at), "operation.unmatched", message))
     matches = [matcher(pattern) for pattern in entry.operations]
     return Match(frozenset(each.key for each in covered if any(matched(each.key) for matched in matches)))
 
 
-def _meant(pattern: str, keys: Iterable[str]) -> str:
+def meant(pattern: str, keys: Iterable[str]) -> str:
+    """How a message about a pattern without a match goes on."""
     tool, tools = pattern.partition(".")[0], sorted({key.partition(".")[0] for key in keys})
     found = near(tool, tools, 1) if tool not in tools else ()
     return f"; did you mean the tool `{found[0]}`?" if found else did_you_mean(pattern, keys)

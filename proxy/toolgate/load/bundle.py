@@ -16,17 +16,22 @@ from toolgate.core.budget import BYTES, CALLS
 from toolgate.core.budgets import Budgets
 from toolgate.core.bundle import Bundle, BundleError, Mode, Note, Problem, Tool
 from toolgate.core.catalog import Catalog, Operation, Target
+from toolgate.core.course import Courses
 from toolgate.core.kinds import Fields
+from toolgate.core.plan import NO_RULES, PlanRules
 from toolgate.core.policies import Policies
 from toolgate.load.attributes import contradictions
 from toolgate.load.budgets import FILE as BUDGETS_FILE
 from toolgate.load.budgets import BudgetsSource, Terms, lowered
 from toolgate.load.catalogues import Catalogues, ids_of, unaskable, uncovered
+from toolgate.load.constraints import Constraints
 from toolgate.load.files import Folder
 from toolgate.load.lattice import lattice_problems
 from toolgate.load.models import did_you_mean
 from toolgate.load.openapi import names_of, visible
 from toolgate.load.operations import Builder
+from toolgate.load.plans import PlansSource
+from toolgate.load.plans import lowered as lowered_plans
 from toolgate.load.policies import PoliciesFolder, Standing, judge, read_policies
 from toolgate.load.targets import target_of
 from toolgate.load.tools import TOOL_FILE, ToolSpec, read_tool
@@ -92,6 +97,7 @@ class _Loading:
     shapes: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)
     statements: tuple[Statement, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
+    plans: PlanRules = NO_RULES
 
     @property
     def catalogues(self) -> Catalogues:
@@ -155,10 +161,11 @@ class _Loading:
         """Read the statements: where the catalog stands, against everything they may name."""
         judged = judge(policies.cedar, None if self.problems else self._standing(policies, specs))
         self.statements = judged.statements
-        self.notes += (*policies.notes, *judged.notes)
+        self.notes += judged.notes
         self.problems += (*policies.problems, *judged.problems)
         by_tool = {spec.file.tool: spec for spec in specs}
         self.problems += (*_group_names(specs), *contradictions(self.shapes, by_tool, self.sources.environment))
+        self._lower_plans(policies.plans, specs)
 
     def _standing(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> Standing:
         """What statements may name, and what they may read of a run: the budgets say what is counted of it."""
@@ -180,11 +187,16 @@ class _Loading:
     def _lower_budgets(self, source: BudgetsSource | None, costs: Mapping[str, str], specs: list[ToolSpec]) -> None:
         """Hold the budgets against what they name."""
         if source is not None:
-            keys = frozenset(f"{spec.file.tool}.{name}" for spec in specs for name in _ids(spec))
-            terms = Terms(self.sources.environment, self.here, keys, frozenset(costs))
+            terms = Terms(self.sources.environment, self.here, _keys(specs), frozenset(costs))
             self.budgets, problems = lowered(source, terms)
             self.problems += problems
         self.notes += _uncounted(costs, self.budgets)
+
+    def _lower_plans(self, source: PlansSource | None, specs: list[ToolSpec]) -> None:
+        if self.problems or source is None:
+            return
+        self.plans, problems = lowered_plans(source, _keys(specs))
+        self.problems += problems
 
     def _describe_resources(self, specs: Mapping[str, ToolSpec]) -> None:
         """See that the live catalogues can be asked for, and what attributes policies may rely on."""
@@ -225,6 +237,8 @@ class _Loading:
             mode=self.sources.mode,
             policies=Policies(self.statements, len(self.here), self.shapes),
             budgets=self.budgets,
+            plans=self.plans,
+            courses=Courses(Constraints().compiled),
         )
 
     def _tool(self, spec: ToolSpec) -> Tool:
@@ -238,6 +252,11 @@ class _Loading:
             target=self.targets.get(spec.file.tool),
             path=spec.shown,
         )
+
+
+def _keys(specs: Iterable[ToolSpec]) -> frozenset[str]:
+    """Every operation there is in some environment."""
+    return frozenset(f"{spec.file.tool}.{name}" for spec in specs for name in _ids(spec))
 
 
 def _ids(spec: ToolSpec) -> Iterator[str]:

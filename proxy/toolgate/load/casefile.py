@@ -76,6 +76,7 @@ Environments = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
 FixtureName = Annotated[str, Fits(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", "must be a name such as `digest`")]
+CaseAnswer = Literal["pending", "granted", "declined", "expired", "used", "stale", "too_many"]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Why = Annotated[str, Field(min_length=1, max_length=512)]
 FrozenName = Annotated[
@@ -121,6 +122,8 @@ class CallEntry(Strict):
     body: Any = Field(None, description="The request's body: text as it is, anything else as JSON.")
     size: Count | None = Field(None, description="So many spaces as the body, where only its length matters.")
     principal: Who = Field(None, description="Who calls: a fixture's name, or an inline principal.")
+    plan: Annotated[str, Field(min_length=1)] | None = Field(None, description="The plan it names (`Toolgate-Plan`).")
+    step: Annotated[str, Field(min_length=1)] | None = Field(None, description="The step it names (`Toolgate-Step`).")
 
     @model_validator(mode="after")
     def _one_way(self) -> CallEntry:
@@ -153,6 +156,41 @@ class LoopEntry(Strict):
     denied_attempts: Count = Field(0, description="Refused calls of the run.")
 
 
+class PlanEntry(Strict):
+    """The plan that is locked in the run, and how far the run has come with it."""
+
+    steps: list[Any] | None = Field(
+        None, min_length=1, description="Its steps, as they are proposed; left out: one, which is this very call."
+    )
+    done: list[str] = Field(default_factory=list, description="Steps that are done, by stepId.")
+    running: list[str] = Field(default_factory=list, description="Steps that were sent and have not ended.")
+    failed: list[str] = Field(default_factory=list, description="Steps that were sent and failed.")
+    unknown: list[str] = Field(default_factory=list, description="Steps that were sent with an unknown outcome.")
+    attempts: dict[str, Count] = Field(
+        default_factory=dict,
+        description="By stepId: so often it was sent; left out: once, and one that failed as often as it may be.",
+    )
+    outputs: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="By stepId, then name: what a step that is done has answered."
+    )
+    age_s: Count = Field(0, description="Seconds since it was locked.")
+    stale: bool = Field(False, description="What it relies on has changed since.")  # noqa: FBT003 - a default
+
+    @property
+    def states(self) -> dict[str, Literal["done", "running", "failed", "unknown"]]:
+        """What is said of steps, by stepId."""
+        told = ("done", self.done), ("running", self.running), ("failed", self.failed), ("unknown", self.unknown)
+        return {step: state for state, steps in told for step in steps}  # type: ignore[misc]
+
+    @model_validator(mode="after")
+    def _of_its_steps(self) -> PlanEntry:
+        ids = [str(each.get("stepId")) for each in self.steps or () if isinstance(each, dict)]
+        for step in (*self.states, *self.attempts, *self.outputs):
+            if step not in ids:
+                raise ValueError(f"speaks of the step `{step}`, which `steps` does not have{did_you_mean(step, ids)}")
+        return self
+
+
 class FactsEntry(Strict):
     """What is so when the call comes."""
 
@@ -172,6 +210,14 @@ class FactsEntry(Strict):
         default_factory=dict, description="By limit with `rate`: how long until it lets the next call through."
     )
     loops: LoopEntry = Field(default_factory=LoopEntry, description="How often the same came before.")  # type: ignore[arg-type]
+    plan: PlanEntry | None = Field(
+        None, description="The plan that is locked in the run; `{}`: one of this call alone."
+    )
+    approval: CaseAnswer | None = Field(
+        None,
+        description="What came of asking a person for exactly this call. `stale`: granted, and the rules have changed "
+        "since; `too_many`: ten other requests wait.",
+    )
     frozen: dict[FrozenName, Why] = Field(
         default_factory=dict,
         description="What the kill switch holds, and why: `everything`, `tool:NAME`, `principal:ID`.",

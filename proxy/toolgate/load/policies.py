@@ -1,7 +1,6 @@
 """The policies folder: what may lie there, and what of it counts.
 
-RULE: a file that nobody reads is an error, because somebody believes that it is enforced. Plans are hashed into the
-revision and not enforced by this version: `check` and the notes say so.
+RULE: a file that nobody reads is an error, because somebody believes that it is enforced.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from toolgate.core.bundle import BundleError, Note, Problem
 from toolgate.load.budgets import FILE, BudgetsSource, read_budgets
 from toolgate.load.files import Folder
+from toolgate.load.plans import FILE as PLANS_FILE
+from toolgate.load.plans import PlansSource, read_plans
 
 if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
     from toolgate.core.policy import Statement
     from toolgate.load.attributes import Shapes
 
-_PLANS: Final = "plans.yaml"
 _TESTS: Final = "tests"
-_NOT_ENFORCED: Final = "is not enforced by this version"
 
 
 class CedarFile(NamedTuple):
@@ -60,7 +59,7 @@ class PoliciesFolder:
 
     cedar: list[CedarFile] = field(default_factory=list)
     budgets: BudgetsSource | None = None
-    notes: list[Note] = field(default_factory=list)
+    plans: PlansSource | None = None
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -77,7 +76,7 @@ def read_policies(folder: Folder) -> PoliciesFolder:
             continue
         if path.name == _TESTS and path.is_dir():
             found.problems += _strangers_in_tests(folder, path)
-        elif path.is_file() and (path.suffix == ".cedar" or path.name in (FILE, _PLANS)):
+        elif path.is_file() and (path.suffix == ".cedar" or path.name in (FILE, PLANS_FILE)):
             _read(folder, path, found)
         else:
             found.problems.append(_stranger(folder, path))
@@ -101,13 +100,13 @@ def _read(folder: Folder, path: Path, found: PoliciesFolder) -> None:
         content = folder.read(path)
         if path.name == FILE:
             found.budgets = read_budgets(content, folder.name(path))
+        elif path.name == PLANS_FILE:
+            found.plans = read_plans(content, folder.name(path))
     except BundleError as error:
         found.problems += error.problems
         return
     if path.suffix == ".cedar":
         found.cedar.append(CedarFile(folder.name(path), path.name, content))
-    elif path.name == _PLANS:
-        found.notes.append(Note(folder.name(path), "", "not_enforced", _NOT_ENFORCED))
 
 
 def _strangers_in_tests(folder: Folder, tests: Path) -> Iterator[Problem]:

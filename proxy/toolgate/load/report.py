@@ -14,6 +14,7 @@ from pathlib import Path
 from toolgate.core.actions import ROLE
 from toolgate.core.budget import SECONDS
 from toolgate.core.bundle import Bundle, BundleError, Note, NoteKind, Problem
+from toolgate.core.cursor import is_required
 from toolgate.core.loop import NO_LOOPS
 from toolgate.core.model import Effect
 from toolgate.core.policy import Statement
@@ -125,6 +126,17 @@ class BudgetsReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PlansReport:
+    """What plans must keep to."""
+
+    required: tuple[str, ...]  # operations allowed here that are called as steps only
+    free: tuple[str, ...]  # and those that are called outside plans
+    orders: int
+    kept: tuple[str, ...]  # operations whose steps no revision drops for free
+    approve: tuple[str, ...]  # roles that must approve every plan
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole configuration that loads in every environment."""
 
@@ -135,6 +147,7 @@ class Report:
     lattice: tuple[LatticeReport, ...]
     policies: PolicyReport
     budgets: BudgetsReport
+    plans: PlansReport
     not_enforced: tuple[Note, ...]  # files and keys that are kept for a later version
     uncovered: tuple[Note, ...]  # `covers` that asks for what a live catalogue may not tell
     unlisted: tuple[Note, ...]  # types of resources that no catalogue lists, so that every name exists
@@ -161,6 +174,7 @@ def check(sources: Sources) -> Report:
         lattice=tuple(_lattice(here.specs)),
         policies=_policies([each.bundle for each in loaded.values()]),
         budgets=_budgets(here.bundle, [each.bundle for each in loaded.values()]),
+        plans=_plans(here.bundle),
         not_enforced=_notes([here.bundle], "not_enforced"),
         uncovered=_notes((each.bundle for each in loaded.values()), "uncovered"),
         unlisted=_notes((each.bundle for each in loaded.values()), "unlisted"),
@@ -295,6 +309,17 @@ def _budgets(here: Bundle, everywhere: Iterable[Bundle]) -> BudgetsReport:
         loops=budgets.loops != NO_LOOPS,
         by_run_only=tuple(sorted(of_runs - of_others - {SECONDS})),
         notes=boundless(here, everywhere),
+    )
+
+
+def _plans(bundle: Bundle) -> PlansReport:
+    rules, allowed = bundle.plans, bundle.catalog.allowed
+    return PlansReport(
+        required=tuple(each.key for each in allowed if is_required(each, rules)),
+        free=tuple(each.key for each in allowed if each.key in rules.free),
+        orders=len(rules.order),
+        kept=tuple(sorted(rules.require)),
+        approve=rules.approve,
     )
 
 
