@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.ledger.redis.stores import made_ready
+from tests.ledger.redis.stores import PATIENT_S, made_ready
 from tests.support.redis_server import RedisServer
 
 
@@ -21,7 +21,7 @@ def redis_server() -> Iterator[RedisServer]:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
-        return made_ready(server.url)
+        return made_ready(server.url, PATIENT_S)
     return "memory:" if request.param == "memory" else f"sqlite://{tmp_path / 'ledger.db'}"
 
 

@@ -370,7 +370,7 @@ class Noting:
     def __init__(self) -> None:
         self.flushed: list[bool] = []
 
-    def write(self, rows: object, taken: object, *, flush: bool) -> None:
+    def write(self, rows: object, taken: object, *, flush: bool, moves: object = ()) -> None:
         self.flushed.append(flush)
 
 

@@ -13,6 +13,7 @@ from tests.ledger.world import START_MS, Clock, decided, finished, kinds, ledger
 
 from toolgate.core.model import Charge, Guard, Pace, Place, Rolling, Settlement, Short
 from toolgate.ledger import Bounds, QueuedLedger
+from toolgate.ledger.balances import PLAIN, Balances, Change, Taken
 from toolgate.ports import LedgerError
 
 MINUTE_MS = 60_000
@@ -267,6 +268,22 @@ async def test_what_is_over_is_forgotten_and_what_is_not_is_kept(journal_url: st
     assert balances[f"b:daily:calls:ann:{day_of(clock.now_ms)}"] == 1
     assert len(balances) < 30
     await held.close()
+
+
+def test_what_the_steps_of_a_plan_take_is_forgotten_with_its_run() -> None:
+    """All at once, also what a file brought back; and as long as the run may go on, none of it."""
+    over: set[str] = set()
+    balances = Balances(lambda run, _: run in over)
+    plan = "plan_00000000000000000000000001"
+    balances.restore([Change(f"p:{plan}:s0", PLAIN, 1)], {})
+    of_plan: list[Guard] = [Charge(f"p:{plan}:s{n}", 1, 3) for n in range(5)]
+    of_plan += [Charge(f"s:{plan}:s{n}:usd", 1, 3) for n in range(5)]
+    others: list[Guard] = [Charge(f"b:ever:calls:{n}", 1, 9) for n in range(8)]
+    assert isinstance(balances.take([*of_plan, *others[:4]], START_MS), Taken)
+    assert 14 == len(balances.amounts())
+    over.add(plan)
+    assert isinstance(balances.take(others[4:], START_MS), Taken)
+    assert {guard.key: 1 for guard in others} == balances.amounts()
 
 
 def day_of(at_ms: int) -> str:

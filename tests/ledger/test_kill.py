@@ -13,7 +13,7 @@ from tests.ledger.scenes import command, killed_after, run
 from tests.ledger.world import START_MS, decided, ledger_filter, opened, take, taken
 
 from toolgate.core.journal import Verified
-from toolgate.core.model import Pace
+from toolgate.core.model import OPENED_RUN_KEY, Pace
 from toolgate.ledger import QueuedLedger
 
 POINTS = {
@@ -79,6 +79,80 @@ def test_no_balance_is_wrong_after_kill_9_under_load(path: Path) -> None:
         assert len(permits) <= balances["b:calls:calls:ann"] == len(permits)
         assert arrival_us >= START_MS * 1_000
         assert Counter(permits) == Counter(event["call"] for event in events if event["event"] == "Finished")
+
+
+def test_plans_steps_and_approvals_are_what_the_journal_says_after_kill_9(path: Path) -> None:
+    """INV17: whenever it dies, each cursor and each approval is what a reader of the journal would say it is."""
+    for lines in (9, 100, 300):
+        said = killed_after(command("agree", path), lines)
+        assert said.code == -9, said.errors
+        held = opened(path)
+        events = written(held)
+        told = Story().read(events)
+        plans = {run.id: held.facts((OPENED_RUN_KEY + run.id,), START_MS).plan for run in held.runs()}
+        approvals = {each.id: str(each.state) for each in held.facts((), START_MS + 3).approvals.listed(START_MS + 3)}
+        balances = {key: amount for key, amount in held.balances().items() if amount}
+        asyncio.run(held.close())
+        assert isinstance(held.journal.verify(held.journal.head()), Verified)
+        assert said.acknowledged <= {event["call"] for event in events if event["event"] == "Decided"}
+        assert {run: plan.locked.digest for run, plan in plans.items() if plan is not None} == told.plans
+        assert {
+            (plan.locked.id, step): each[:2] for plan in plans.values() if plan for step, each in plan.steps.items()
+        } == (told.steps)
+        assert approvals == told.approvals
+        assert balances == {key: amount for key, amount in spent(events).items() if amount}
+        assert [state for state, _ in told.steps.values()].count("running") == 0
+
+
+class Story:
+    """What a reader of the journal would say of plans, steps and approvals, line by line."""
+
+    def __init__(self) -> None:
+        self.plans: dict[str, str] = {}
+        self.steps: dict[tuple[str, str], tuple[str | None, int]] = {}
+        self.approvals: dict[str, str] = {}
+        self._open: dict[str, tuple[tuple[str, str], str | None, str, str]] = {}
+
+    def read(self, events: list[Mapping[str, Any]]) -> Story:
+        for event in events:
+            self._follow(event)
+        return self
+
+    def _follow(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "PlanLocked":
+                self.plans[event["run"]] = event["digest"]
+            case "ApprovalRequested":
+                self.approvals[event["approval"]] = "pending"
+            case "ApprovalGranted":
+                self.approvals[event["approval"]] = "granted"
+            case "ApprovalDeclined":
+                self.approvals[event["approval"]] = "declined"
+            case "Decided":
+                self._begin(event)
+            case "Finished":
+                self._end(event)
+            case _:
+                pass
+
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        at = event["plan"], event["step"]
+        state, attempts = self.steps.get(at, (None, 0))
+        self._open[event["call"]] = at, state, event["approval"], self.approvals[event["approval"]]
+        self.steps[at] = "running", attempts + 1
+        self.approvals[event["approval"]] = "used"
+
+    def _end(self, event: Mapping[str, Any]) -> None:
+        at, before, approval, was = self._open.pop(event["call"])
+        assert at == (event["plan"], event["step"])
+        attempts = self.steps[at][1]
+        if event["sent"] == "no":
+            self.steps[at] = before, attempts - 1
+            self.approvals[approval] = was
+        elif event["outcome"] != "completed":
+            self.steps[at] = "unknown", attempts
+        else:
+            self.steps[at] = "done" if event["status"] < 400 else "failed", attempts
 
 
 def written(held: QueuedLedger) -> list[Mapping[str, Any]]:

@@ -114,7 +114,7 @@ async def test_a_finished_run_takes_no_more_calls(path: Path, restarts: bool) ->
     await open_run(held, TOP)
     own = await permit(held)
     for run in (TOP.id, own):
-        await held.record(told.finished(run, "ann", 1, START_MS), ())
+        await held.record(told.finished(run, "ann", 1, (), START_MS), ())
     if restarts:
         held = await again(held, path)
     assert facts_of(held, TOP).run.stopped == "the agent finished this run"
@@ -128,7 +128,7 @@ async def test_whoever_finishes_a_stopped_run_does_not_begin_anew(journal_url: s
     held = opened(journal_url)
     own = await permit(held)
     await held.append(told.stopped(own, "ann", "too often", "loop.repeated_refusal", START_MS))
-    await held.append(told.finished(own, "ann", 1, START_MS))
+    await held.append(told.finished(own, "ann", 1, (), START_MS))
     facts = facts_of(held, "ann").run
     assert (facts.id, facts.stopped) == (own, "too often")
     await held.close()

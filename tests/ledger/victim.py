@@ -5,6 +5,7 @@
     python -m tests.ledger.victim fill PATH FILLER    the same on a full file system: FILLER is removed to make room
     python -m tests.ledger.victim flush PATH          records effects and says how each one ended
     python -m tests.ledger.victim bill PATH           records, settles and refuses until it is killed from outside
+    python -m tests.ledger.victim agree PATH          locks, asks, grants, attempts and ends until it is killed from outside
 
 Each line it prints is written at once: what stands on standard output was acknowledged before the process died.
 """
@@ -19,10 +20,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tests.ledger import agreed
 from tests.ledger.world import START_MS, decided, effect, finished, opened, take
 
+from toolgate.core import runs
 from toolgate.core.guards import taken_json
-from toolgate.core.model import Charge, Pace, Place, Rolling, Settlement
+from toolgate.core.model import Charge, OpenedRun, Pace, Place, Rolling, Settlement
 from toolgate.ledger import QueuedLedger
 from toolgate.ports import LedgerError
 
@@ -148,12 +151,48 @@ async def bill(path: Path) -> None:
     await asyncio.gather(*(call(first) for first in range(12)))
 
 
+async def agree(path: Path) -> None:
+    """Six runs, each with a plan, whose steps are sent by approvals, and end in every way there is."""
+    held = opened(path)
+
+    async def run(number: int) -> None:
+        of_run = OpenedRun(f"run_{os.urandom(13).hex().upper()}", START_MS + 3_600_000)
+        plan = f"plan_{of_run.id[4:]}"
+        await held.record(runs.opened(of_run, "ann", {}, START_MS), ())
+        digest = None
+        for n in range(number, 1_000_000, 6):
+            if n % 24 < 6:
+                locked = agreed.a_plan(id=plan, run=of_run.id, digest=f"sha256:{plan}{n}")
+                await held.record(agreed.lock(locked, digest), ())
+                digest = locked.digest
+            name = f"apr_{of_run.id[4:16]}{n:014d}"
+            asked = agreed.an_asking(f"sha256:{name}", of_run)
+            await held.record(agreed.ask(name, asked), ())
+            said = (agreed.decline if n % 7 == 0 else agreed.grant)(agreed.an_approval(name, asked))
+            await held.record(said, ())
+            step = f"s{n % 3}"
+            guards = (*agreed.guards_of(step, 1_000_000, plan), Charge(f"a:{name}", 1, 1))
+            call = f"call-{of_run.id}-{n}"
+            decided = agreed.attempt(call, step, plan, approval=name, charges=taken_json(guards))
+            assert await held.record(decided._replace(run=of_run.id), guards) is None
+            say(call)
+            ended, refunds = ENDS[n % 5], guards[::2] if n % 5 == 2 else ()
+            finished = agreed.end(call, step, plan, **ended)._replace(run=of_run.id)
+            await held.finish(finished, Settlement(refunds, places=guards[1:2]))
+
+    await asyncio.gather(*(run(number) for number in range(6)))
+
+
+ENDS: tuple[dict[str, object], ...] = (
+    {"outputs": {"series": "d1"}}, agreed.REFUSED, agreed.UNSENT, agreed.LOST, {"outputs": {}},
+)  # fmt: skip
 SCENES: dict[str, Callable[..., Awaitable[None]]] = {
     "kill": kill,
     "room": room,
     "fill": fill,
     "flush": flush,
     "bill": bill,
+    "agree": agree,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from toolgate.core.ids import Ulids
 from toolgate.core.journal import Body, encode
+from toolgate.core.mask import MaskKey, mask_key
 from toolgate.core.model import Event
 from toolgate.ledger.chain import WRITER_STARTED, Tip
 from toolgate.ledger.journal import FileJournal
@@ -30,6 +31,7 @@ __all__ = ["Bounds", "FileJournal", "Keep", "QueuedLedger", "Sync", "file_of", "
 
 _MEMORY: Final = "memory:"
 _SQLITE: Final = "sqlite:"
+_SECRET_BYTES: Final = 32
 KEEP_ALL: Final = Keep()
 DEFAULT_BOUNDS: Final = Bounds()
 
@@ -46,6 +48,7 @@ class _Parts:
     idle_ms: int
     bounds: Bounds
     not_before: Callable[[int], None]
+    key: MaskKey
 
 
 def open(  # noqa: A001, PLR0913 (reads as `ledger.open`; every argument is a setting or a seam)
@@ -61,10 +64,13 @@ def open(  # noqa: A001, PLR0913 (reads as `ledger.open`; every argument is a se
     monotonic: Callable[[], float] = time.monotonic,
     at: Callable[[str], None] = lambda _: None,
     not_before: Callable[[int], None] = lambda _: None,
+    key: Callable[[], MaskKey] | None = None,
 ) -> QueuedLedger:
     """Open a ledger for writing. Raises LedgerError, in one sentence, when it cannot be written or trusted.
 
-    `not_before` is told the latest time in the journal before the clock is asked: no window opens again.
+    `not_before` is told the latest time in the journal before the clock is asked: no window opens again. `key` is asked for once
+    the file is there: outputs of steps are compared by digests made with it. Without one, those of before a restart equal
+    nothing any more.
     """
     ids = Ulids(clock, entropy)
     path = file_of(url)
@@ -87,6 +93,7 @@ def open(  # noqa: A001, PLR0913 (reads as `ledger.open`; every argument is a se
                 int(idle_s * 1000),
                 bounds,
                 not_before,
+                key() if key is not None else mask_key(entropy(_SECRET_BYTES)),
             ),
         )
     except BaseException:
@@ -116,8 +123,9 @@ def _started(store: Store, parts: _Parts) -> QueuedLedger:
     found = store.recover(parts.seams.clock(), parts.idle_ms)
     parts.not_before(found.last_ms)
     now_ms = parts.seams.clock()
-    projection = Projection(parts.idle_ms, lambda: f"run_{parts.ids.next()}")
+    projection = Projection(parts.idle_ms, lambda: f"run_{parts.ids.next()}", parts.key)
     projection.restore(found.runs, found.freezes)
+    projection.agreements.restore(found.agreed)
     projection.balances.restore(found.changes, found.arrivals)
     ledger = QueuedLedger(projection, parts.bounds, parts.journal)
     writer = Writer(
@@ -144,6 +152,7 @@ def _unknown_outcome(orphan: Orphan, now_ms: int) -> Body:
     data = {
         "principal": orphan.principal,
         "operation": orphan.operation,
+        **orphan.attempt,
         "outcome": "unknown",
         "status": None,
         "sent": "unknown",

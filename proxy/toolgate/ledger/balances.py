@@ -21,7 +21,10 @@ from toolgate.core.window import CALENDARS, period
 PLAIN: Final = -1  # the bucket of an amount that is in none
 _DAY_MS: Final = 86_400_000
 _LOOKS: Final = 2  # keys looked at for each new one: forgetting keeps up with remembering, and never pauses a call
-_RUN: Final = re.compile(r"(?<![^:,])run_[0-9A-HJKMNP-TV-Z]{26}(?![^:,])")
+_RUN: Final = re.compile(
+    r"(?<![^:,])(?:(?:run|apr)_[0-9A-HJKMNP-TV-Z]{26}(?![^:,])|plan_[0-9A-HJKMNP-TV-Z]{26}(?![^:,/]))"
+)
+_OF_PLAN: Final = ("p:", "s:")
 _LONGEST_MS: Final = 33 * _DAY_MS  # no calendar window lasts longer
 _COLONS: Final = (
     4  # of `b:<budget>:<dimension>:<scope>:<period>`; a key without a period has fewer, and no part holds one
@@ -137,7 +140,9 @@ class Window:
 class Balances:
     """Implements `core.model.Levels`."""
 
-    __slots__ = ("_arrivals", "_is_run_over", "_keys", "_now_ms", "_periods", "_places", "_plain", "_windows")
+    __slots__ = (
+        "_arrivals", "_is_run_over", "_keys", "_now_ms", "_of_plans", "_periods", "_places", "_plain", "_windows",
+    )  # fmt: skip
 
     def __init__(self, is_run_over: Callable[[str, int], bool]) -> None:
         self._is_run_over = is_run_over
@@ -147,6 +152,7 @@ class Balances:
         self._arrivals: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._keys: deque[str] = deque()  # what may be forgotten one day, each once
+        self._of_plans: dict[str, set[str]] = {}  # keys that are forgotten together: `p:PLAN` → those that begin so
         self._now_ms = 0
 
     # -- Levels ----------------------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ class Balances:
                 self._windows.setdefault(change.key, Window()).add(change.bucket, change.amount, change.until_ms)
         self._arrivals.update(arrivals)
         for known in (self._plain, self._windows, self._arrivals):
-            self._keys.extend(known)
+            self._keys.extend(name for key in known if (name := self._noted(key)) is not None)
 
     def amounts(self) -> dict[str, int]:
         """What is taken of every key; of rolling ones the sum of all that is remembered."""
@@ -363,14 +369,31 @@ class Balances:
 
     def _remember(self, key: str) -> None:
         """Note a new key, and look whether the oldest ones still mean anything."""
+        name = self._noted(key)
+        if name is None:
+            return
         keys = self._keys
         for _ in range(min(_LOOKS, len(keys))):
             oldest = keys.popleft()
             if not self._forget(oldest):
                 keys.append(oldest)
-        keys.append(key)
+        keys.append(name)
+
+    def _noted(self, key: str) -> str | None:
+        """What stands for a new key among those that may be forgotten; None: it stands there already."""
+        if not key.startswith(_OF_PLAN):
+            return key
+        name = ":".join(key.split(":", 2)[:2])
+        known = self._of_plans.get(name)
+        if known is None:
+            self._of_plans[name] = {key}
+            return name
+        known.add(key)
+        return None
 
     def _forget(self, key: str) -> bool:
+        if key in self._of_plans:
+            return self._forget_plan(key)
         if key in self._plain:
             if not self._periods.is_over(key, self._now_ms) and not self._is_of_run_over(key):
                 return False
@@ -383,6 +406,13 @@ class Balances:
             if self._arrivals[key] >= self._now_ms * US_PER_MS:
                 return False
             del self._arrivals[key]
+        return True
+
+    def _forget_plan(self, name: str) -> bool:
+        if not self._is_of_run_over(name):
+            return False
+        for key in self._of_plans.pop(name):
+            self._plain.pop(key, None)
         return True
 
     def _is_of_run_over(self, key: str) -> bool:
@@ -449,7 +479,9 @@ def has_period(key: str) -> bool:
 
 @lru_cache(maxsize=1024)  # INVARIANT: bounded, and follows from the key alone
 def run_in(key: str) -> str | None:
-    """The run a key is of, where it is of one."""
+    """The run a key is of, or the plan or the approval of one, where it is of one."""
+    if key.startswith(_OF_PLAN):
+        return key.split(":", 2)[1]
     found = _RUN.search(key)
     return found[0] if found else None
 

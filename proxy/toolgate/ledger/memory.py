@@ -16,6 +16,7 @@ from toolgate.core.runs import TURNS, expires_ms_of, labels_of, state_of
 from toolgate.ledger.balances import Taken
 from toolgate.ledger.chain import Stored, Tip, check, parse, tip_of
 from toolgate.ledger.journal import MAX_LIMIT, limit_of, matches, row_of
+from toolgate.ledger.moves import Move
 from toolgate.ledger.store import Keep, Recovered, Segment
 
 DEFAULT_SIZE: Final = 64 << 20
@@ -38,7 +39,14 @@ class MemoryStore:
     def recover(self, now_ms: int, idle_ms: int) -> Recovered:  # noqa: ARG002 (a new process remembers nothing)
         return Recovered(Tip())
 
-    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool) -> None:  # noqa: ARG002 (no disk)
+    def write(
+        self,
+        rows: Sequence[Stored],
+        taken: Sequence[Taken],  # noqa: ARG002 (no disk)
+        *,
+        flush: bool,  # noqa: ARG002 (no disk)
+        moves: Sequence[Move] = (),  # noqa: ARG002 (no disk)
+    ) -> None:
         with self._lock:
             self._rows.extend(rows)
         self._size += sum(map(_size, rows))

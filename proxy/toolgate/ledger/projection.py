@@ -17,9 +17,11 @@ from typing import Final
 from toolgate.core import runs as told
 from toolgate.core.journal import Body
 from toolgate.core.loop import again
+from toolgate.core.mask import MaskKey
 from toolgate.core.model import (
     EVERYTHING,
     OPENED_RUN_KEY,
+    PLAN_KEY,
     RUN_KEY,
     Call,
     Event,
@@ -32,11 +34,13 @@ from toolgate.core.model import (
     Situation,
     new,
 )
+from toolgate.ledger.agreements import Agreements
 from toolgate.ledger.balances import Balances
+from toolgate.ledger.moves import completes
+from toolgate.ledger.plans import not_done
 
 _LOOKS: Final = 2  # runs looked at for each new one: forgetting keeps up with remembering, and never pauses a call
 _MOST_PROMISED: Final = 4096
-_FAILED_STATUS: Final = 400
 _PRINCIPAL: Final = slice(len(RUN_KEY), None)
 _RUN_ID: Final = slice(len(OPENED_RUN_KEY), None)
 _NO_LOOPS: Final = LoopFacts()
@@ -95,15 +99,6 @@ class Run:
         return self.stopped or (told.BY_ITS_AGENT if self.finished else None)
 
 
-def completes(finished: Mapping[str, Json]) -> bool:
-    """Whether a `Finished` completes its operation: the upstream answered, and below 400.
-
-    An upstream that says 404 or 500 has answered the call (DESIGN §13), but what the run wanted of it was not done.
-    """
-    status = finished.get("status")
-    return finished.get("outcome") == "completed" and isinstance(status, int) and status < _FAILED_STATUS
-
-
 @lru_cache(maxsize=1024)  # INVARIANT: bounded, and follows from its arguments alone
 def _one_more(completed: frozenset[str], operation: str) -> frozenset[str]:
     """Runs that completed the same share one set: of its own, each would weigh 216 bytes."""
@@ -111,10 +106,11 @@ def _one_more(completed: frozenset[str], operation: str) -> frozenset[str]:
 
 
 class Projection:
-    """`balances` are the levels that guards are asked of."""
+    """`balances` are the levels that guards are asked of; `agreements`: plans and approvals."""
 
-    def __init__(self, idle_ms: int, new_run: Callable[[], str]) -> None:
+    def __init__(self, idle_ms: int, new_run: Callable[[], str], key: MaskKey) -> None:
         self.balances = Balances(self._is_over)
+        self.agreements = Agreements(key)
         self.freezes: Mapping[str, Freeze] = MappingProxyType({})  # replaced whole, so that facts may hold it
         self._idle_ms = idle_ms
         self._new_run = new_run
@@ -122,6 +118,7 @@ class Projection:
         self._current: dict[str, Run] = {}  # by principal, its implicit run
         self._runs: dict[str, Run] = {}
         self._ids: deque[str] = deque()  # of runs that may be forgotten one day, each once
+        self.farewells: list[Event] = []  # of runs that had a plan and ended by themselves, still to be written
 
     def restore(self, runs: Iterable[Run], freezes: Mapping[str, Freeze]) -> None:
         """Begin where the journal ends."""
@@ -136,24 +133,33 @@ class Projection:
 
     def facts(self, keys: Iterable[str], at_ms: int, situation: Situation) -> Facts:
         run: Run | None = None
-        run_id = ""
+        run_id = principal = named = ""
         for key in keys:
             if key.startswith(RUN_KEY):
                 principal = key[_PRINCIPAL]
                 run = self._implicit(principal, at_ms)
-                run_id = self._promise(principal) if run is None else ""
+                run_id = self._promise(principal) if run is None else run.id
             elif key.startswith(OPENED_RUN_KEY):
                 run_id = key[_RUN_ID]
                 run = self._runs.get(run_id)
+            elif key.startswith(PLAN_KEY):
+                named = key[len(PLAN_KEY) :]
+        plans, requests = self.agreements.plans, self.agreements.requests
+        plan = plans.find(named, run.principal if run else principal) if named else plans.of(run_id)
         if run is None:
-            return Facts(self.balances, RunFacts(run_id), situation, self.freezes)
+            return Facts(
+                self.balances, RunFacts(run_id), situation, self.freezes, _NO_LOOPS, _NOTHING_RESERVED, plan, requests
+            )
+        told_of_run, loops = self._run_facts(run, at_ms), run.loops
         return new(
-            Facts,
-            (self.balances, self._run_facts(run, at_ms), situation, self.freezes, run.loops, _NOTHING_RESERVED),
+            Facts, (self.balances, told_of_run, situation, self.freezes, loops, _NOTHING_RESERVED, plan, requests)
         )
 
     def runs(self) -> list[Run]:
         return list(self._runs.values())
+
+    def knows(self, run: str) -> bool:
+        return run in self._runs
 
     def _run_facts(self, run: Run, at_ms: int) -> RunFacts:
         age_ms = at_ms - run.started_ms
@@ -197,7 +203,8 @@ class Projection:
         return promised
 
     def _is_over(self, run_id: str, now_ms: int) -> bool:
-        run = self._runs.get(run_id)
+        """Whether a run is over, or the one that a plan or an approval is of."""
+        run = self._runs.get(run_id if run_id.startswith("run_") else self.agreements.run_of(run_id) or "")
         if run is None:
             return True
         until_ms = run.last_ms + self._idle_ms if run.expires_ms is None else run.expires_ms
@@ -268,6 +275,7 @@ class Projection:
         self._runs[run.id] = run
         self._ids.append(run.id)
         if run.expires_ms is None:
+            self._say_farewell(self._current.get(run.principal), event.at_ms)
             self._current[run.principal] = run
         for above in run.above:
             self._keep_above(above, run)
@@ -304,6 +312,13 @@ class Projection:
             run.stopped = None
             run.repeat("", 0)
 
+    def _say_farewell(self, run: Run | None, now_ms: int) -> None:
+        """Whoever had a plan and went away has finished as far as it came."""
+        facts = None if run is None or run.finished else self.agreements.plans.of(run.id)
+        if run is not None and facts is not None:
+            run.finished = True
+            self.farewells.append(told.finished(run.id, run.principal, run.calls, not_done(facts), now_ms))
+
     def _forget_some(self, now_ms: int) -> None:
         ids = self._ids
         for _ in range(min(_LOOKS, len(ids))):
@@ -312,6 +327,8 @@ class Projection:
                 ids.append(oldest)
                 continue
             run = self._runs.pop(oldest, None)
+            self._say_farewell(run, now_ms)
+            self.agreements.forget(oldest)
             if run is not None and self._current.get(run.principal) is run:
                 del self._current[run.principal]
 

@@ -28,7 +28,9 @@ from toolgate.core.model import (
     Short,
     Situation,
 )
+from toolgate.ledger.agreements import Agreements
 from toolgate.ledger.balances import NOTHING, PLAIN, UNCHANGED, Change, Settled, Taken, changes_of
+from toolgate.ledger.moves import attempt_json
 from toolgate.ledger.projection import Projection, Run
 from toolgate.ledger.writer import ENDED, Entry, Writer
 from toolgate.ports import Journal, LedgerError
@@ -102,9 +104,12 @@ class QueuedLedger:
         """The runs that may still go on, and what has come of them."""
         return self._projection.runs()
 
+    async def catch_up(self, named: str) -> bool:  # noqa: ARG002 (nobody else writes here)
+        return False
+
     async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
         loop = self._loop or self._bind()
-        self._raise_if_broken()
+        self._raise_if_unfit(event)
         if self._is_full() or self._for_room:
             await self._wait_for_room(loop)
         taken = NOTHING
@@ -149,6 +154,15 @@ class QueuedLedger:
         if settled is not UNCHANGED:
             event = event._replace(data={**event.data, **_settled_json(settled)})
         self._append(loop, event, settled.taken)
+
+    @property
+    def agreements(self) -> Agreements:
+        """Plans and approvals: what gates of a store tell each other of them comes in here."""
+        return self._projection.agreements
+
+    def knows(self, run: str) -> bool:
+        """Whether a run began here and may go on."""
+        return self._projection.knows(run)
 
     def ready(self) -> str | None:
         if self._is_closed:
@@ -205,9 +219,12 @@ class QueuedLedger:
 
     def _queue(self, entry: Entry, event: Event) -> None:
         entry.then = self._projection.apply(event, entry.body)
+        entry.moves = self._projection.agreements.follow(event)
         self._events += 1
         self._size += entry.size
         self._pending.append(entry)
+        while self._projection.farewells and self._loop is not None:
+            self._append(self._loop, self._projection.farewells.pop())
 
     def _flush(self) -> None:
         """Hand everything of this turn of the loop to the writer at once."""
@@ -224,10 +241,12 @@ class QueuedLedger:
             self._events -= 1
             self._size -= entry.size
             if why is not None:
-                self._projection.balances.give_back(entry.taken)
-                self._projection.take_back(entry.body)
-            elif entry.then is not None:
-                entry.then()
+                self._take_back(entry)
+            else:
+                if entry.then is not None:
+                    entry.then()
+                if entry.moves:
+                    self._projection.agreements.commit(entry.moves)
             if entry.done is not None:
                 self._tell(entry, entry.done, why)
         while self._awaited and self._awaited[0].is_over:
@@ -235,6 +254,11 @@ class QueuedLedger:
         self._let_in()
         if why is ENDED and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+
+    def _take_back(self, entry: Entry) -> None:
+        self._projection.balances.give_back(entry.taken)
+        self._projection.take_back(entry.body)
+        self._projection.agreements.take_back(entry.moves)
 
     def _tell(self, entry: Entry, done: asyncio.Future[None], why: str | None) -> None:
         if not done.done():
@@ -248,6 +272,7 @@ class QueuedLedger:
             return
         body, given_back = entry.body, _given_back(entry.taken)
         data = {"operation": body.operation, "outcome": "failed", "code": "gateway.unavailable", "sent": "no"}
+        data |= attempt_json(entry.moves)
         self._projection.balances.give_back(entry.taken)
         if not self._is_closed:
             said = _settled_json(Settled(given_back))
@@ -272,6 +297,14 @@ class QueuedLedger:
 
     def _is_full(self) -> bool:
         return self._events >= self._bounds.events or self._size >= self._bounds.size
+
+    def _raise_if_unfit(self, event: Event) -> None:
+        """Raise where nothing can be written, or nothing more of this be remembered."""
+        self._raise_if_broken()
+        if event.call is None:
+            why_not = self._projection.agreements.why_not(event)
+            if why_not is not None:
+                raise LedgerError(why_not)
 
     def _raise_if_broken(self) -> None:
         why = self.ready()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from toolgate.ledger.chain import Stored, parse
-from toolgate.ledger.projection import completes
+from toolgate.ledger.moves import completes
 
 
 @dataclass(slots=True)

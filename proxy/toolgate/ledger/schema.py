@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from toolgate.ledger.files import not_a_ledger
+from toolgate.ledger.kept import TABLES
 from toolgate.ports import LedgerError
 
 APPLICATION_ID: Final = 0x54474A31  # "TGJ1"
-VERSION: Final = 2
+VERSION: Final = 3
 BUSY_TIMEOUT_S: Final = 0.5
 LOG_PAGES: Final = 8_000  # 32 MB of log; copying it into the database flushes, and calls wait for that: seldom, then
 WHOLE_CHECK_BYTES: Final = 256 << 20  # 0.1 s; in larger files the newest rows only: a start must not take minutes
@@ -54,7 +55,7 @@ create index runs_by_end on runs (max(last_ms, until_ms));
 update runs set last_ms = coalesce((select max(at_ms) from events where events.run = runs.run), started_ms);
 """
 _MARK: Final = f"pragma application_id = {APPLICATION_ID}; pragma user_version = {VERSION};"
-_SCHEMA: Final = f"begin immediate; {_EVENTS} {_COUNTS} {_GUARDS} {_MARK} commit;"
+_SCHEMA: Final = f"begin immediate; {_EVENTS} {_COUNTS} {_GUARDS} {TABLES} {_MARK} commit;"
 _FROM_1: Final = f"""
 begin immediate;
 {_COUNTS}
@@ -62,9 +63,12 @@ alter table balances rename to balances_1;
 {_GUARDS}
 insert into balances select key, -1, taken, null, null from balances_1;
 drop table balances_1;
+{TABLES}
 {_MARK}
 commit;
 """  # noqa: S608 (constants)
+# Of before: without what agents agreed on, which came with format 3.
+_FROM_2: Final = f"begin immediate; {_COUNTS} {TABLES} {_MARK} commit;"
 _REASONS: Final = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the file or its folder is read-only",
@@ -103,7 +107,7 @@ def begin(db: sqlite3.Connection, path: Path) -> None:
         else:
             if path.stat().st_size <= WHOLE_CHECK_BYTES:
                 _check_pages(db, path)
-            db.executescript(_FROM_1 if version == 1 else f"begin immediate; {_COUNTS} commit;")
+            db.executescript(_FROM_1 if version == 1 else _FROM_2)
         # no change, but a write: the -wal file exists from here on, and a file that cannot be written is found now
         db.execute(f"pragma user_version = {VERSION}")
     except sqlite3.Error as error:

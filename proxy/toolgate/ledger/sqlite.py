@@ -22,6 +22,9 @@ from toolgate.core.journal import Broken
 from toolgate.ledger.balances import Taken
 from toolgate.ledger.chain import Check, Stored, Tip
 from toolgate.ledger.files import Lock, Watch, check_after_open, prepare
+from toolgate.ledger.kept import attempts_of, close_attempts
+from toolgate.ledger.kept import keep as keep_moves
+from toolgate.ledger.moves import Move
 from toolgate.ledger.run_counts import RunCounts
 from toolgate.ledger.schema import begin, connect, damaged, reason
 from toolgate.ledger.states import TURNS, States, forget_runs, sweep, take, turn
@@ -107,18 +110,19 @@ class SqliteStore:
                 arrivals=states.arrivals(),
                 runs=states.runs(),
                 freezes=states.freezes(),
+                agreed=states.agreed(),
                 orphans=() if clean else tuple(self._orphans(tip)),
             )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise damaged(self._path, str(error)) from error
 
-    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool) -> None:
+    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool, moves: Sequence[Move] = ()) -> None:
         try:
             self._watch.check()
             self._set_flush(flush)
             turns = [row for row in rows if row[2] in TURNS]
-            if taken or turns or self._run_counts.rows >= COUNT_ROWS:
-                self._write_together(rows, taken, turns)
+            if taken or turns or moves or self._run_counts.rows >= COUNT_ROWS:
+                self._write_together(rows, taken, turns, moves)
             else:
                 self._insert(rows)
             self._run_counts.add(rows)
@@ -165,12 +169,15 @@ class SqliteStore:
         finally:
             self._lock.release()
 
-    def _write_together(self, rows: Sequence[Stored], taken: Sequence[Taken], turns: Sequence[Stored]) -> None:
+    def _write_together(
+        self, rows: Sequence[Stored], taken: Sequence[Taken], turns: Sequence[Stored], moves: Sequence[Move]
+    ) -> None:
         self._db.execute("begin immediate")
         self._insert(rows)
         for row in turns:
             turn(self._db, row)
         take(self._db, taken)
+        keep_moves(self._db, moves)
         is_due = self._run_counts.rows >= COUNT_ROWS
         if is_due:
             self._write_tally()
@@ -185,6 +192,7 @@ class SqliteStore:
         self._db.execute(_COUNT)
         self._db.execute(_LAST)
         self._db.execute("update counted set row = max(row, ?)", (tip.row,))
+        close_attempts(self._db)
         self._db.execute("commit")
 
     def _write_tally(self) -> None:
@@ -244,8 +252,10 @@ class SqliteStore:
             "as decided where row > ? and kind = 'Decided' and code is null and call is not null and not exists"
             " (select 1 from events as f where f.call = decided.call and f.kind = 'Finished') order by row"
         )
-        for stored in self._rows(where, (tip.row - ORPHAN_ROWS,)):
-            yield Orphan(call=stored[3] or "", run=stored[4], principal=stored[5], operation=stored[6])
+        found = list(self._rows(where, (tip.row - ORPHAN_ROWS,)))
+        attempts = attempts_of(self._db, [stored[3] or "" for stored in found])
+        for _, _, _, call, run, principal, operation, *_ in found:
+            yield Orphan(call or "", run, operation, principal, attempts.get(call or "", {}))
 
     def _oldest(self, keep: Keep, tip: Tip, now_ms: int) -> Segment | None:
         first = self._db.execute("select min(row) from events").fetchone()[0]

@@ -17,8 +17,10 @@ import orjson
 from toolgate.core import runs as told
 from toolgate.core.guards import US_PER_MS
 from toolgate.core.model import Event, Freeze, Json
+from toolgate.ledger.agreements import Agreed
 from toolgate.ledger.balances import Change, Taken, run_in, sum_of
 from toolgate.ledger.chain import Stored, parse
+from toolgate.ledger.kept import agreed, forget
 from toolgate.ledger.projection import Run, freeze, freeze_key, signature, started
 
 TURNS: Final = frozenset({told.RUN_STARTED, told.RUN_STOPPED, told.RUN_FINISHED, told.KILL_SWITCH})
@@ -40,7 +42,12 @@ _FREEZE: Final = (
     "insert into freezes (key, who, why, at_ms) values (?,?,?,?)"
     " on conflict (key) do update set who = excluded.who, why = excluded.why, at_ms = excluded.at_ms"
 )
-_OPEN: Final = "select run from runs where max(last_ms, until_ms) >= :since and (last_ms >= :since or until_ms >= :now)"
+# Runs that may go on; and those that had a plan and ended by themselves, until that is written.
+_OPEN: Final = """
+select run from runs where max(last_ms, until_ms) >= :since and (last_ms >= :since or until_ms >= :now)
+union select runs.run from kept join runs on runs.run = kept.run where kept.kind = 'PlanLocked' and runs.finished = 0
+"""
+_LIVE: Final = f"{_OPEN} union all select name from kept where run in ({_OPEN})"  # noqa: S608 (constants)
 _RUNS: Final = f"""
 select cast(run as text), cast(principal as text), started_ms, last_ms, opened, until_ms, above, stopped, finished
 from runs where run in ({_OPEN})
@@ -129,6 +136,9 @@ class States:
         self._now_ms = now_ms
         self._span = {"now": now_ms, "since": now_ms - idle_ms}
 
+    def agreed(self) -> Agreed:
+        return agreed(self._db, _OPEN, self._span)
+
     def changes(self) -> list[Change]:
         found = self._db.execute(
             "select cast(key as text), bucket, taken, until_ms from balances where until_ms is null or until_ms >= ?",
@@ -211,7 +221,7 @@ def _sweep_runs(db: sqlite3.Connection, span: Mapping[str, int], after: str) -> 
     if not looked_at:
         return ""
     among = {"first": looked_at[0], "last": looked_at[-1], **span}
-    db.execute(f"delete from balances where run between :first and :last and run not in ({_OPEN})", among)  # noqa: S608 (constants)
+    db.execute(f"delete from balances where run between :first and :last and run not in ({_LIVE})", among)  # noqa: S608 (constants)
     return looked_at[-1] if len(looked_at) == SWEEP_ROWS else ""
 
 
@@ -226,3 +236,4 @@ def forget_runs(db: sqlite3.Connection, now_ms: int, idle_ms: int) -> None:
     )
     gone = db.execute(f"delete from runs where run in ({over}) returning run", (before_ms, SWEEP_ROWS)).fetchall()  # noqa: S608 (constants)
     db.executemany("delete from run_counts where run = ?", gone)
+    forget(db, gone)

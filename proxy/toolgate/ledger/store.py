@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from toolgate.core.model import Freeze
+from toolgate.ledger.agreements import NOTHING_AGREED, Agreed
 from toolgate.ledger.balances import Change, Taken
 from toolgate.ledger.chain import Stored, Tip
+from toolgate.ledger.moves import Move
 from toolgate.ledger.projection import Run
 
 Sync: TypeAlias = Literal["effects", "all", "off"]
@@ -37,6 +39,7 @@ class Recovered:
     arrivals: Mapping[str, int] = field(default_factory=dict)  # of paces
     runs: Sequence[Run] = ()
     freezes: Mapping[str, Freeze] = field(default_factory=dict)
+    agreed: Agreed = NOTHING_AGREED
     orphans: tuple[Orphan, ...] = ()
 
 
@@ -48,6 +51,7 @@ class Orphan:
     run: str | None
     operation: str | None
     principal: str | None
+    attempt: Mapping[str, str] = field(default_factory=dict)  # the plan and the step it was one at
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,8 @@ class Segment:
 class Store(Protocol):
     def recover(self, now_ms: int, idle_ms: int) -> Recovered: ...
 
-    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool) -> None:
-        """Keep the rows and what was taken with them, in one act; `flush` makes them survive a power cut."""
+    def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool, moves: Sequence[Move] = ()) -> None:
+        """Keep the rows and what was taken and agreed with them, in one act; `flush` makes them survive a power cut."""
         ...
 
     def sweep(self, now_ms: int) -> bool:

@@ -26,6 +26,7 @@ from toolgate.core.journal import Body, encode, timestamp
 from toolgate.core.model import Event
 from toolgate.ledger.balances import NOTHING, Taken
 from toolgate.ledger.chain import JOURNAL_PRUNED, Stored, Tip, extend
+from toolgate.ledger.moves import Move
 from toolgate.ledger.store import Keep, Segment, Store, Sync
 from toolgate.ports import LedgerError
 
@@ -49,6 +50,7 @@ class Entry:
     done: Future[None] | None = None
     due_s: float = 0.0  # when whoever waits gives up, by the event loop's clock
     then: Callable[[], None] | None = None  # done in the event loop once it is committed
+    moves: tuple[Move, ...] = ()
 
     @property
     def size(self) -> int:
@@ -211,7 +213,8 @@ class Writer:
         tip, rows = extend(self._tip, bodies)
         self._seams.at("linked")
         taken = [entry.taken for entry in group if entry.taken is not NOTHING]
-        self._store.write(rows, taken, flush=self._must_flush(bodies))
+        moves = [move for entry in group if entry.moves for move in entry.moves]
+        self._store.write(rows, taken, flush=self._must_flush(bodies), moves=moves)
         self._tip = tip
         self._seams.at("committed")
         if group:
