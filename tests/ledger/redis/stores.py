@@ -1,6 +1,7 @@
 """Stores ready to be shared, each with a prefix of its own, and ledgers over them.
 
-RULE: a store's URL here also names its prefix, after a `#`: settings name it under `redis.prefix`.
+RULE: a store's URL here also names its prefix, after a `#` (settings name it under `redis.prefix`), and after an `@` how
+long an answer may take: who tests something else than time has patience, for other tests run meanwhile.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from toolgate.ledger.redis.opening import Store, reach, share
 from toolgate.ledger.redis.upkeep import balances, begin
 
 _FOREVER_MS: Final = 10**15  # a test's clock that stands still is far from any server's
+PATIENT_S: Final = 5.0
 _numbers = count(1)
 
 
-def made_ready(url: str) -> str:
+def made_ready(url: str, timeout_s: float = Access().timeout_s) -> str:
     """A store nobody has used, as `toolgate ledger init` leaves it."""
-    ready = f"{url}#test-{next(_numbers)}"
+    ready = f"{url}#test-{next(_numbers)}@{timeout_s}"
     store = reached(ready)
     begin(store, "first", 0)
     store.close()
@@ -30,11 +32,12 @@ def made_ready(url: str) -> str:
 
 
 def prefix_of(url: str) -> str:
-    return url.partition("#")[2]
+    return url.partition("#")[2].partition("@")[0]
 
 
 def access_of(url: str) -> Access:
-    return Access(prefix=prefix_of(url), skew_ms=_FOREVER_MS)
+    timeout_s = float(url.rpartition("@")[2]) if "@" in url else Access().timeout_s
+    return Access(prefix=prefix_of(url), skew_ms=_FOREVER_MS, timeout_s=timeout_s)
 
 
 def reached(url: str) -> Store:

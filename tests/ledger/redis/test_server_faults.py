@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import redis
-from tests.e2e.world import free_port
 from tests.ledger.redis.stores import kept, made_ready, prefix_of, reached, settled
 from tests.ledger.world import decided, opened, take
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, executable
 from tests.support.toxic import Toxic
 from tests.support.waiting import until

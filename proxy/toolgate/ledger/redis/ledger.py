@@ -25,6 +25,7 @@ from toolgate.core.model import (
     Guard,
     Json,
     Known,
+    Overtaken,
     Pace,
     Place,
     Settlement,
@@ -34,6 +35,8 @@ from toolgate.core.model import (
 from toolgate.ledger.projection import Run
 from toolgate.ledger.queue import CLOSED, QueuedLedger
 from toolgate.ledger.redis import script
+from toolgate.ledger.redis.accord import Accord, is_shared
+from toolgate.ledger.redis.agreeing import Agreeing
 from toolgate.ledger.redis.levels import StoreLevels
 from toolgate.ledger.redis.link import Asked, Link
 from toolgate.ledger.redis.overview import Overview
@@ -44,6 +47,8 @@ from toolgate.ledger.redis.shared import Shared
 from toolgate.ports import Journal, LedgerError, RunEndedError
 
 _LOOK_S: Final = 0.05  # what a call is about to be told anyway is not asked for
+_OWN: Final = ("p:", "a:", "s:")  # begins the keys of steps and approvals
+_RETURN_S: Final = 1.0
 _LAST_S: Final = 1.0  # for what is still to be said to the store when the gate stops
 
 
@@ -53,6 +58,7 @@ class _Held:
 
     guards: Sequence[Guard]
     was_resent: bool
+    was_told: bool  # other gates know of it, and wait for its end
 
 
 class SharedLedger:
@@ -65,6 +71,9 @@ class SharedLedger:
         self._overview = Overview(link, link.seams.clock)
         self._shared = Shared(local, link, self._in_background)
         self._settling = Settling(local, link, self._learn)
+        self._accord = Accord(local, link, link.seams.clock)
+        self._agreeing = Agreeing(local, link, self._accord, self._begun)
+        self._returning: dict[str, asyncio.Task[None]] = {}  # by key of a step or an approval, what gives it back
         self._unsaid = unsaid
         self._held: dict[str, _Held] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -129,28 +138,43 @@ class SharedLedger:
 
     # -- what is written ---------------------------------------------------------------------------------------
 
-    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
+    async def catch_up(self, named: str) -> bool:
+        if self._is_closed:
+            return False
         self._carry()
-        call = event.call
-        if call is None:
-            return await self._local.record(await self._shared.share(event), ())
-        short = self._levels.short(guards, event.at_ms)
-        if short is not None:
-            return short
-        asked = Asked(script.take(call, _runs(event), guards, event.at_ms))
+        return await self._accord.catch_up(named)
+
+    async def record(self, event: Event, guards: Sequence[Guard]) -> Short | Overtaken | None:
+        self._carry()
+        if event.call is not None:
+            if self._returning:
+                await self._wait_for_returns(guards)
+            return self._levels.short(guards, event.at_ms) or await self._take(event.call, event, guards)
+        if is_shared(event):
+            return await self._agreeing.record(event, guards, self._judged)
+        return await self._local.record(await self._shared.share(event), ())
+
+    async def _take(self, call: str, event: Event, guards: Sequence[Guard]) -> Short | Overtaken | None:
+        told = self._accord.told(event)
+        asked = Asked(script.take(call, _runs(event), guards, event.at_ms, told))
         try:
             short = self._judged(event, guards, await self._link.ask(asked))
             if short is None:
                 if guards:
-                    self._held[call] = _Held(guards, asked.was_resent)
-                known = self._link.known
-                await self._local.record(_with(event, {STORE: f"{known.epoch}/{known.seq}"}), ())
+                    self._held[call] = _Held(guards, asked.was_resent, bool(told.attempt))
+                await self._write(event)
         except BaseException:  # also a caller that went away: nothing is sent, so nothing stays taken
             self._held.pop(call, None)
             if asked.was_sent:
                 self._link.keep(["undo", call, self._link.known.owner], lambda result: self._learn(guards, result))
             raise
         return short
+
+    async def _write(self, event: Event) -> None:
+        for note in self._accord.unnamed(event):
+            await self._local.append(note)
+        known = self._link.known
+        await self._local.record(_with(event, {STORE: f"{known.epoch}/{known.seq}"}), ())
 
     async def append(self, event: Event, guards: Sequence[Charge] = ()) -> None:
         self._carry()
@@ -165,10 +189,17 @@ class SharedLedger:
         self._carry()
         call = event.call or ""
         held = self._held.pop(call, None)
+        ended = self._accord.ended(event) if held is not None and held.was_told else None
+        if ended is not None and event.data.get("sent") != "no":
+            self._link.keep(ended)
+            ended = None
         if settlement.refunds or settlement.extra:
+            self._local.agreements.follow(event)  # it is over here at once, though its record waits for the store
             self._link.keep(["leave", call])
-            self._in_background(self._settling.settle(event, settlement))
+            self._return(settlement, self._begun(self._settling.settle(event, settlement, ended)))
             return
+        if ended is not None:
+            self._link.keep(ended)
         if held is not None:
             owner, may_come_again = self._link.known.owner, held.was_resent
             self._link.keep(script.settle(call, settlement, event.at_ms, owner, may_come_again=may_come_again))
@@ -191,7 +222,7 @@ class SharedLedger:
 
     # -- one call ----------------------------------------------------------------------------------------------
 
-    def _judged(self, event: Event, guards: Sequence[Guard], result: Result) -> Short | None:
+    def _judged(self, event: Event, guards: Sequence[Guard], result: Result) -> Short | Overtaken | None:
         """Read what became of a `take`. Raises LedgerError where nothing was taken and no guard is to blame."""
         match result:
             case ["taken", *_]:
@@ -200,6 +231,11 @@ class SharedLedger:
             case ["short", *_]:
                 self._learn(guards, result)
                 return _short(guards, result, event.at_ms)
+            case ["behind", _, _]:
+                self._accord.learn(event.run or "", result)
+                return Overtaken(event.run or "")
+            case ["full"]:
+                raise LedgerError("too much was tried and agreed in this run to be shared; open another run")
             case ["stopped", str(run), said]:
                 raise RunEndedError(self._shared.learn_stop(run, said, event.at_ms))
             case _:
@@ -210,10 +246,31 @@ class SharedLedger:
         with contextlib.suppress(Garbled):
             self._levels.learn(guards, script.levels(result, len(guards)))
 
+    def _return(self, settlement: Settlement, settling: asyncio.Task[None]) -> None:
+        """Note what is on its way back of steps and approvals: nobody else takes of it, and an agent tries again at once."""
+        refunds = [charge for charge in settlement.refunds if charge.key.startswith(_OWN)]
+        for charge in refunds:
+            self._returning[charge.key] = settling
+
+        def returned(_: asyncio.Task[None]) -> None:
+            self._levels.drop(refunds)
+            for charge in refunds:
+                if self._returning.get(charge.key) is settling:
+                    del self._returning[charge.key]
+
+        if refunds:
+            settling.add_done_callback(returned)
+
+    async def _wait_for_returns(self, guards: Sequence[Guard]) -> None:
+        returning = {self._returning[guard.key] for guard in guards if guard.key in self._returning}
+        if returning:
+            await asyncio.wait(returning, timeout=_RETURN_S)
+
     # -- beside the calls --------------------------------------------------------------------------------------
 
     def _begin_epoch(self, epoch: str) -> None:
         self._levels.forget()
+        self._accord.begin_epoch()
         self._shared.begin_epoch()
         event = Event("StoreBegunAnew", self._link.seams.clock(), {"epoch": epoch})
         self._in_background(self._local.append(event))
@@ -254,9 +311,13 @@ class SharedLedger:
         await self._settling.settle_late(leftover.finished, leftover.settlement, leftover.owner)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._begun(work)  # type: ignore[unused-awaitable]  # `_ended` hears of it
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)

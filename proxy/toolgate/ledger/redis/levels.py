@@ -71,6 +71,11 @@ class StoreLevels:
             for key in list(islice(self._known, _MOST // 2)):
                 del self._known[key]
 
+    def drop(self, guards: Sequence[Guard]) -> None:
+        """What is being given back is asked of the store."""
+        for guard in guards:
+            self._known.pop(_key(guard), None)
+
     def forget(self) -> None:
         """Everything is of a store that is no more."""
         self._known.clear()

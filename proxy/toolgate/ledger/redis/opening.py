@@ -17,6 +17,7 @@ from redis.retry import Retry
 from toolgate.ledger.queue import QueuedLedger
 from toolgate.ledger.redis import recovery
 from toolgate.ledger.redis.address import Access, Address, address_of, arguments, epoch_key
+from toolgate.ledger.redis.agreeing import LEASE, verdict
 from toolgate.ledger.redis.clock import StoreClock
 from toolgate.ledger.redis.complaints import by_state, complaint
 from toolgate.ledger.redis.health import EVICTED, Health, evicted_key, sections
@@ -24,7 +25,7 @@ from toolgate.ledger.redis.ledger import SharedLedger
 from toolgate.ledger.redis.link import Known, Link, Seams
 from toolgate.ledger.redis.recovery import Leftover, Unsaid
 from toolgate.ledger.redis.script import Answer, Header, Operation, answer, request, script
-from toolgate.ports import Journal, LedgerError
+from toolgate.ports import LedgerError
 
 _PATIENCE_S: Final = 2.0  # at start nobody waits for a call
 _GROUP: Final = 128
@@ -47,7 +48,7 @@ def share(local: QueuedLedger, store: Store, clock: Callable[[], int]) -> Shared
     """Keep a journal's state in the store from here on. Raises LedgerError when the store is empty or cannot be asked."""
     try:
         epoch = store.judge_epoch()
-        leftovers = _settle_leases(store, epoch, local.journal, clock)
+        leftovers = _settle_leases(store, epoch, local, clock)
         head = local.journal.head()
         marked, seq = recovery.last_mark(local.journal)
         is_known = marked == epoch
@@ -142,18 +143,27 @@ class Store:
             raise self.error(complaint(error)) from error
 
 
-def _settle_leases(store: Store, epoch: str, journal: Journal, clock: Callable[[], int]) -> list[Leftover]:
+def _settle_leases(store: Store, epoch: str, local: QueuedLedger, clock: Callable[[], int]) -> list[Leftover]:
     """Settle what this journal's earlier writers left open; answers what only a running ledger can."""
+    journal = local.journal
     prefix = store.key.removesuffix("epoch")
     owners = [said.decode("utf-8", "replace") for said in store.ask("SMEMBERS", f"{prefix}owners")]
     leftovers: list[Leftover] = []
     for owner in recovery.own(owners, journal):
-        calls = [said.decode("utf-8", "replace") for said in store.ask("SMEMBERS", f"{prefix}open:{owner}")]
-        verdicts = recovery.judge(calls, owner, journal)
-        for some in groups(verdicts.operations):
+        names = [said.decode("utf-8", "replace") for said in store.ask("SMEMBERS", f"{prefix}open:{owner}")]
+        leases = [name for name in names if name.startswith(LEASE)]
+        told = [verdict(each, store.ask("GET", f"{prefix}entry:{each}"), owner, local.agreements) for each in leases]
+        verdicts = recovery.judge([name for name in names if not name.startswith(LEASE)], owner, journal)
+        for some in groups([*sorted(told, key=_number_of), *verdicts.operations]):
             store.run(epoch, clock(), some)
         leftovers += verdicts.leftovers
     return leftovers
+
+
+def _number_of(operation: Operation) -> int:
+    """In the order in which it was done."""
+    number = str(operation[1]).rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def _connection(address: Address, access: Access) -> Connection:

@@ -16,6 +16,7 @@ from toolgate.core.model import Charge, Event, Json, Rolling, Settlement
 from toolgate.ledger.chain import WRITER_STARTED
 from toolgate.ledger.projection import freeze_key
 from toolgate.ledger.redis import script
+from toolgate.ledger.redis.accord import ended
 from toolgate.ledger.redis.script import MOST, Operation
 from toolgate.ports import Journal
 
@@ -91,7 +92,9 @@ class Verdicts:
 def judge(calls: Iterable[str], owner: str, journal: Journal) -> Verdicts:
     verdicts = Verdicts()
     for call in calls:
-        verdict = _verdict(call, owner, journal.call(call))
+        rows = journal.call(call)
+        verdicts.operations += _ends(rows, owner)
+        verdict = _verdict(call, owner, rows)
         if isinstance(verdict, Leftover):
             verdicts.leftovers.append(verdict)
         else:
@@ -113,6 +116,14 @@ def _verdict(call: str, owner: str, rows: Sequence[Row]) -> Operation | Leftover
         return Leftover(event, Settlement(refunds, unsettled), owner)
     extra = _charges(finished.get("extra"))
     return script.settle(call, Settlement(refunds, extra), at_ms, owner, may_come_again=True)
+
+
+def _ends(rows: Sequence[Row], owner: str) -> list[Operation]:
+    """What other gates may not have been told of an attempt's end."""
+    said = next((row.event for row in rows if row.event.get("event") == "Finished"), {})
+    if "step" not in said and said.get("sent") != "no":
+        return []
+    return [ended(Event("Finished", int(said["at_ms"]), said, said.get("call"), said.get("run")), owner)]
 
 
 def _was_given_up(finished: Mapping[str, Json]) -> bool:

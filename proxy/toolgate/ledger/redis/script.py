@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -28,10 +28,22 @@ DAY_MS: Final = 86_400_000
 _PERIOD_PARTS: Final = 5  # kind, budget, dimension, scope, period
 _KEEP_MS: Final = {10: 3 * DAY_MS, 8: 16 * DAY_MS, 7: 63 * DAY_MS}  # by the length of a period: a day, week, month
 _RUN_KEEP_MS: Final = 30 * DAY_MS
+_OF_APPROVALS: Final = ("a:", "g:")
 
 
 class Garbled(Exception):  # noqa: N818 (it never leaves this folder: the link makes a LedgerError of it)
     """The answer is not one our script gives."""
+
+
+class Told(NamedTuple):
+    """What gates tell each other with a call of its run."""
+
+    entries: int = 0  # that this gate has read
+    others: int = 0  # of these, said by others
+    attempt: str = ""  # what others are told of the call
+
+
+UNTOLD: Final = Told()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +124,9 @@ def _is_result(result: object) -> bool:
     return isinstance(result, list) and bool(result) and isinstance(result[0], str)
 
 
-def take(call: str, runs: Sequence[str], guards: Sequence[Guard], at_ms: int) -> Operation:
+def take(call: str, runs: Sequence[str], guards: Sequence[Guard], at_ms: int, told: Told = UNTOLD) -> Operation:
     said = orjson.dumps(guards_json(guards, at_ms)).decode()
-    return ["take", call, runs, said, at_ms * 1000, PLACE_MS]
+    return ["take", call, runs, said, at_ms * 1000, PLACE_MS, *told]
 
 
 def settle(call: str, settlement: Settlement, at_ms: int, owner: str, *, may_come_again: bool) -> Operation:
@@ -162,8 +174,11 @@ def _bounded(amount: int) -> int:
 def keep_ms(key: str) -> int:
     """How long a balance is kept after it was last changed; 0 is for ever.
 
-    One without a period that is not of a run is for ever: losing its balance would give it again.
+    One without a period that is not of a run is for ever: losing its balance would give it again. A yes is over within
+    half an hour.
     """
+    if key.startswith(_OF_APPROVALS):
+        return DAY_MS
     parts = key.split(":")
     if len(parts) == _PERIOD_PARTS:
         return _KEEP_MS.get(len(parts[-1]), 0)

@@ -16,7 +16,7 @@ from toolgate.ledger.queue import QueuedLedger
 from toolgate.ledger.redis import script
 from toolgate.ledger.redis.link import Asked, Link
 from toolgate.ledger.redis.recovery import SETTLED, UNSETTLED
-from toolgate.ledger.redis.script import Garbled, Result
+from toolgate.ledger.redis.script import Garbled, Operation, Result
 from toolgate.ports import LedgerError
 
 _NOTHING: Final = Settlement()
@@ -30,10 +30,15 @@ class Settling:
         self._link = link
         self._learn = learn
 
-    async def settle(self, event: Event, settlement: Settlement) -> None:
-        """Write the `Finished` with what it changes. Raises LedgerError when the journal is known to be broken."""
+    async def settle(self, event: Event, settlement: Settlement, ended: Operation | None = None) -> None:
+        """Write the `Finished` with what it changes. Raises LedgerError when the journal is known to be broken.
+
+        `ended`: what other gates are told once that is given back.
+        """
         if not settlement.extra:
             await self._write(_with(event, {"refunds": taken_json(settlement.refunds)}))
+            if ended is not None:
+                self._link.keep(ended)
             self._close(event, settlement, self._link.known.owner)
             return
         try:

@@ -22,7 +22,7 @@ from toolgate.ledger.redis.recovery import UNTOLD
 from toolgate.ledger.redis.script import Garbled, Operation, Result
 from toolgate.ports import LedgerError
 
-Background: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+Background: TypeAlias = Callable[[Coroutine[Any, Any, None]], object]
 _KINDS: Final = frozenset({"principal", "run", "tool"})
 
 
@@ -96,7 +96,9 @@ class Shared:
         if code:
             self._append(told.stopped(run, principal, why, code, at_ms))
             return why
-        self._append(told.finished(run, principal, 0, at_ms))
+        skipped = values.get("skipped")
+        left = tuple(map(str, skipped)) if isinstance(skipped, list) else ()
+        self._append(told.finished(run, principal, 0, left, at_ms))
         return told.BY_ITS_AGENT
 
     def _thaw_others(self, runs: list[str], result: Result) -> None:
@@ -139,13 +141,13 @@ def change(event: Event) -> Operation | None:
         case told.RUN_STOPPED:
             return ["stop", event.run or "", _stop(data.get("principal"), data.get("why"), data.get("code"))]
         case told.RUN_FINISHED:
-            return ["stop", event.run or "", _stop(data.get("principal"), "finished", None)]
+            return ["stop", event.run or "", _stop(data.get("principal"), "finished", None, data.get("skipped"))]
         case _:
             return None
 
 
-def _stop(principal: Json, why: Json, code: Json) -> str:
-    return orjson.dumps({"principal": principal, "why": why, "code": code}).decode()
+def _stop(principal: Json, why: Json, code: Json, skipped: Json = None) -> str:
+    return orjson.dumps({"principal": principal, "why": why, "code": code, "skipped": skipped}).decode()
 
 
 def _key(operation: Operation) -> str:

@@ -12,7 +12,10 @@
 -- ["place", key, given]
 -- Keys, behind the prefix: epoch · seq · version · freezes · stopped:<run> · taken:<key> · pace:<key> · place:<key> ·
 -- lease:<call> · spent:<call> · open:<owner> · owners · alive:<owner> ·
--- migrated:<journal> · evicted
+-- migrated:<journal> · evicted ·
+-- of plans and approvals: agreed:<run>, what gates did, oldest first · agreed-by:<run>, how much of it each writer said ·
+-- agreed-in:<plan or approval>, its run · asked, approvals that may wait for an answer or a use, by when they do not any more · attempt:<call>, the run in which its end is awaited · entry:<lease>, what is
+-- said once the journal has it
 
 local PREFIX = string.sub(KEYS[1], 1, -6)
 local DAY_MS = 86400000
@@ -20,6 +23,11 @@ local LEASE_MS = 7 * DAY_MS -- how long a gate may stay away and still give back
 local STOPPED_MS = 30 * DAY_MS
 local GONE_MS = 600000 -- how long an operation that comes late finds that its call is over
 local GONE = 'gone'
+local AGREED_MS = 30 * DAY_MS -- a run takes no longer
+local PAGE = 256 -- entries a gate is told at once
+local ASKED_MS = 1800000 -- by then a request is answered, used or over
+local MOST_ASKED = 1000
+local MOST_AGREED = 20000 -- entries of one run
 
 local asked = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
@@ -197,10 +205,62 @@ local function levels_of(guards)
   return levels
 end
 
+-- What gates say to each other of a run. A gate knows what it says itself: of what it is told it counts what others said.
+
+local function say(run, owner, entry)
+  local count = redis.call('RPUSH', PREFIX .. 'agreed:' .. run, owner .. ' ' .. entry)
+  redis.call('HINCRBY', PREFIX .. 'agreed-by:' .. run, owner, 1)
+  redis.call('PEXPIRE', PREFIX .. 'agreed:' .. run, whole(AGREED_MS))
+  redis.call('PEXPIRE', PREFIX .. 'agreed-by:' .. run, whole(AGREED_MS))
+  wrote = true
+  return count
+end
+
+-- What a gate that has read FROM entries, OTHERS of them by others, has not been told; nothing where it knows it all.
+local function news(run, from, others)
+  local count = redis.call('LLEN', PREFIX .. 'agreed:' .. run)
+  if count == 0 then
+    return nil
+  end
+  local own = tonumber(redis.call('HGET', PREFIX .. 'agreed-by:' .. run, asked.owner) or '0')
+  if count - own <= others then
+    return nil
+  end
+  return redis.call('LRANGE', PREFIX .. 'agreed:' .. run, whole(from), whole(from + PAGE - 1))
+end
+
+local function replace(run, at, entry)
+  local key = PREFIX .. 'agreed:' .. run
+  local owner = string.match(redis.call('LINDEX', key, at) or '', '^[^ ]*')
+  redis.call('LSET', key, at, owner .. ' ' .. entry)
+end
+
+-- How an attempt ended that others were told of; once.
+local function end_attempt(call, owner, entry)
+  local run = redis.call('GET', PREFIX .. 'attempt:' .. call)
+  if run then
+    redis.call('DEL', PREFIX .. 'attempt:' .. call)
+    say(run, owner, entry)
+  end
+end
+
+local function end_unsaid(call, owner, outcome, sent)
+  local said = { outcome = outcome, sent = sent }
+  end_attempt(call, owner, cjson.encode({ kind = 'Finished', at_ms = now_ms, call = call, data = said }))
+end
+
+local function open_lease(id, said)
+  redis.call('SET', PREFIX .. 'lease:' .. id, said, 'PX', whole(LEASE_MS))
+  redis.call('SADD', PREFIX .. 'open:' .. asked.owner, id)
+  redis.call('PEXPIRE', PREFIX .. 'open:' .. asked.owner, whole(LEASE_MS))
+  redis.call('SADD', PREFIX .. 'owners', asked.owner)
+end
+
 local OPERATIONS = {}
 
--- take CALL [its run and those above] GUARDS_AS_TEXT AT_US PLACE_MS
-function OPERATIONS.take(call, runs, said, at_us, place_ms)
+-- take CALL [its run and those above] GUARDS_AS_TEXT AT_US PLACE_MS FROM OTHERS ENTRY: nothing while the gate was not told
+-- all that others said of the run; an entry says to others what the call is
+function OPERATIONS.take(call, runs, said, at_us, place_ms, from, others, entry)
   local guards = cjson.decode(said)
   local lease = redis.call('GET', PREFIX .. 'lease:' .. call)
   if lease == GONE then
@@ -214,21 +274,120 @@ function OPERATIONS.take(call, runs, said, at_us, place_ms)
       return { 'stopped', run, stopped }
     end
   end
+  local unheard = runs[1] and news(runs[1], from, others)
+  if unheard then
+    return { 'behind', unheard, whole(from) }
+  end
   local short, levels = judge(guards, at_us)
   if short > 0 then
     return { 'short', levels }
+  end
+  if entry ~= '' and redis.call('LLEN', PREFIX .. 'agreed:' .. runs[1]) >= MOST_AGREED then
+    return { 'full' }
   end
   if #guards > 0 then
     wrote = true
     for i, guard in ipairs(guards) do
       TAKE[guard[1]](guard, member_of(call, i), now_ms + place_ms, at_us)
     end
-    redis.call('SET', PREFIX .. 'lease:' .. call, said, 'PX', whole(LEASE_MS))
-    redis.call('SADD', PREFIX .. 'open:' .. asked.owner, call)
-    redis.call('PEXPIRE', PREFIX .. 'open:' .. asked.owner, whole(LEASE_MS))
-    redis.call('SADD', PREFIX .. 'owners', asked.owner)
+    open_lease(call, said)
+  end
+  if entry ~= '' then
+    redis.call('SET', PREFIX .. 'attempt:' .. call, runs[1], 'PX', whole(LEASE_MS))
+    say(runs[1], asked.owner, entry)
   end
   return { 'taken', levels }
+end
+
+-- ended CALL OWNER ENTRY: what became of an attempt, told to others
+function OPERATIONS.ended(call, owner, entry)
+  end_attempt(call, owner, entry)
+  return { 'ended' }
+end
+
+-- agree LEASE RUN GUARDS_AS_TEXT AT_US FROM OTHERS ENTRY NAME IS_PLAN: take what it costs to do something that others are told
+-- of once the journal has it; a negative FROM asks for nothing to be known before. NAME: what others look for it by, or none
+function OPERATIONS.agree(id, run, said, at_us, from, others, entry, name, is_plan)
+  local guards = cjson.decode(said)
+  local lease = redis.call('GET', PREFIX .. 'lease:' .. id)
+  if lease == GONE then
+    return { 'gone' }
+  elseif lease then
+    return { 'taken', levels_of(guards) }
+  end
+  local unheard = from >= 0 and news(run, from, others)
+  if unheard then
+    return { 'behind', unheard, whole(from) }
+  end
+  local short, levels = judge(guards, at_us)
+  if short > 0 then
+    return { 'short', levels }
+  end
+  if redis.call('LLEN', PREFIX .. 'agreed:' .. run) >= MOST_AGREED then
+    return { 'full' }
+  end
+  wrote = true
+  for _, guard in ipairs(guards) do
+    TAKE[guard[1]](guard)
+  end
+  open_lease(id, said)
+  local kept = cjson.encode({ run = run, entry = entry, name = name, is_plan = is_plan })
+  redis.call('SET', PREFIX .. 'entry:' .. id, kept, 'PX', whole(LEASE_MS))
+  return { 'taken', levels }
+end
+
+-- publish LEASE OWNER: the journal has it, so others are told. Of a plan only the newest form is kept, last and also first:
+-- whoever begins to read finds it before what its steps came to
+function OPERATIONS.publish(id, owner)
+  local kept = redis.call('GET', PREFIX .. 'entry:' .. id)
+  if not kept then
+    return { 'over' }
+  end
+  local said = cjson.decode(kept)
+  local at = say(said.run, owner, said.entry) - 1
+  if said.name ~= '' then
+    redis.call('SET', PREFIX .. 'agreed-in:' .. said.name, said.run, 'PX', whole(AGREED_MS))
+  end
+  if said.name ~= '' and not said.is_plan then
+    redis.call('ZREMRANGEBYSCORE', PREFIX .. 'asked', '-inf', whole(now_ms))
+    redis.call('ZADD', PREFIX .. 'asked', whole(now_ms + ASKED_MS), said.name)
+    redis.call('PEXPIRE', PREFIX .. 'asked', whole(ASKED_MS))
+  end
+  if said.is_plan then
+    local by = PREFIX .. 'agreed-by:' .. said.run
+    local first, before = redis.call('HGET', by, '#first'), redis.call('HGET', by, '#last')
+    if first then
+      replace(said.run, first, said.entry)
+    end
+    if before and before ~= first then
+      replace(said.run, before, '')
+    end
+    redis.call('HSET', by, '#first', first or whole(at), '#last', whole(at))
+  end
+  redis.call('DEL', PREFIX .. 'entry:' .. id)
+  close_lease(id, owner, true)
+  return { 'published' }
+end
+
+-- read RUN FROM OTHERS [[call, its gate], ...]: what others said; of an attempt whose gate is gone nobody knows the end
+function OPERATIONS.read(run, from, others, running)
+  for _, each in ipairs(running) do
+    local is_open = redis.call('GET', PREFIX .. 'attempt:' .. each[1]) == run
+    if is_open and redis.call('EXISTS', PREFIX .. 'alive:' .. each[2]) == 0 then
+      end_unsaid(each[1], each[2], 'unknown', 'unknown')
+    end
+  end
+  return { 'read', news(run, from, others) or {}, whole(from) }
+end
+
+-- asked: the approvals that may wait for somebody, the newest first
+function OPERATIONS.asked()
+  return { 'asked', redis.call('ZREVRANGEBYSCORE', PREFIX .. 'asked', '+inf', whole(now_ms), 'LIMIT', 0, MOST_ASKED) }
+end
+
+-- find NAME: the run a plan or an approval is of
+function OPERATIONS.find(name)
+  return { 'found', redis.call('GET', PREFIX .. 'agreed-in:' .. name) or '' }
 end
 
 -- A lease is the guards that were taken, or, from the settlement until the journal has it, what the settlement changed.
@@ -337,6 +496,7 @@ function OPERATIONS.stand(call, owner)
     end
   end
   leave_places(lease, call)
+  end_unsaid(call, owner, 'unknown', 'unknown')
   close_lease(call, owner, true)
   return { 'stands' }
 end
@@ -349,6 +509,8 @@ function OPERATIONS.undo(call, owner)
   for i, guard in ipairs(guards) do
     GIVE_BACK[guard[1]](guard, member_of(call, i))
   end
+  end_unsaid(call, owner, 'failed', 'no')
+  redis.call('DEL', PREFIX .. 'entry:' .. call)
   close_lease(call, owner, true)
   return { 'undone', levels_of(guards) }
 end
