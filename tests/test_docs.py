@@ -16,10 +16,14 @@ import click
 import pytest
 import yaml
 from docs import generate
-from tests.pages import PAGES, ROOT, Block, Session, agrees, blocks, commands, free_port
+from tests.pages import PAGES, ROOT, Block, Session, agrees, blocks, commands
+from tests.support.ports import free_port
 
 from toolgate import cli
 from toolgate.core.codes import CODES
+from toolgate.core.model import Principal
+from toolgate.core.plan import NO_RULES, Plan
+from toolgate.core.planning import validated
 from toolgate.load.bundle import Sources, load
 from toolgate.settings import keys
 
@@ -27,7 +31,7 @@ DOCS = ROOT / "docs"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = {context.command_path: context.command for context in generate.walk(cli.main)}
 ENVIRONMENTS = ("dev", "staging", "prod")
-IN_A_CHECKOUT = ("README.md", "policies.md")
+IN_A_CHECKOUT = ("README.md", "policies.md", "plans.md", "from-prompt-to-plan.md")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: the printed commands were not run")
 RUNNING = [page for page in PAGES if any(block.mark == "runs" for block in blocks(page))]
 
@@ -43,9 +47,7 @@ def of_language(language: str) -> list[Block]:
 def event_kinds() -> list[str]:
     """The kinds of events the product writes, as its source names them."""
     sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "proxy").rglob("*.py"))]
-    named = (
-        r'Event\(\s*"([A-Z]\w+)"|_note\("([A-Z]\w+)"|^[A-Z_]+(?:: Final)? = "((?:Writer|Journal|Bundle|Run)[A-Z]\w+)"'
-    )
+    named = r'Event\(\s*"([A-Z]\w+)"|_note\("([A-Z]\w+)"|^[A-Z_]+(?:: Final)? = "((?:Writer|Journal|Bundle|Run|Plan|Approval)[A-Z]\w+)"'
     return sorted(
         {kind for source in sources for found in re.findall(named, source, re.MULTILINE) for kind in found if kind}
     )
@@ -234,6 +236,24 @@ def test_budget_examples_load(block: Block, tmp_path: Path) -> None:
         assert block.text.count("name: ") == len(bundle.budgets.budgets) + len(bundle.budgets.limits)
 
 
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == "plans"], ids=str)
+def test_plan_rules_load(block: Block, tmp_path: Path) -> None:
+    """Rules of plans in the documentation fit the worked example's tools, in each of its environments."""
+    policies = shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    (policies / "plans.yaml").write_text(block.text, encoding="utf-8")
+
+    for environment in ENVIRONMENTS:
+        assert load(Sources(ROOT / "toolspecs", policies, environment, ENVIRONMENTS)).plans is not NO_RULES
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == "plan"], ids=str)
+def test_plan_examples_would_be_locked(block: Block) -> None:
+    """A plan in the documentation is accepted by the worked example's gate."""
+    bundle = load(Sources(ROOT / "toolspecs", ROOT / "policies", "prod", ENVIRONMENTS))
+
+    assert isinstance(validated(json.loads(block.text), Principal("metrics-digest", ("digest",)), bundle), Plan)
+
+
 @needs_curl
 @pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
 def test_console_examples_run(page: Path, tmp_path: Path) -> None:
@@ -241,7 +261,7 @@ def test_console_examples_run(page: Path, tmp_path: Path) -> None:
 
     Some pages' reader is in a checkout; every other page's is in an empty folder beside the examples.
     """
-    session = Session(tmp_path, {port: free_port() for port in ("8400", "8401", "8402", "8410", "8490")})
+    session = Session(tmp_path, {port: str(free_port()) for port in ("8400", "8401", "8402", "8410", "8490")})
     copied = ("examples", "toolspecs", "policies") if page.name in IN_A_CHECKOUT else ("examples",)
     for name in copied:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from toolgate.core import engine
 from toolgate.core.catalog import Operation
@@ -17,7 +17,7 @@ from toolgate.core.cost import is_event_stream, is_json, settled
 from toolgate.core.environment import written_way
 from toolgate.core.events import finished, violation_json
 from toolgate.core.eventstream import EventReader
-from toolgate.core.mask import Masked
+from toolgate.core.mask import Masked, MaskKey
 from toolgate.core.model import (
     Completed,
     Event,
@@ -30,11 +30,15 @@ from toolgate.core.model import (
     Refused,
     Reply,
     Sent,
+    Settlement,
+    Taking,
     ValidCall,
     Violation,
     new,
 )
+from toolgate.core.outputs import is_done, outputs_of
 from toolgate.core.quota import Standing
+from toolgate.holds import Holds
 from toolgate.ports import Ledger, LedgerError, Meter, Upstream, UpstreamError
 from toolgate.reserves import Reserves
 
@@ -53,7 +57,8 @@ class World:
     monotonic_s: Callable[[], float]  # for durations and deadlines
     new_id: Callable[[int], str]  # of a call that came then
     call_timeout_s: float = 300.0
-    tell: Callable[[Event], None] = lambda _: None  # people, that a run was stopped
+    tell: Callable[[Event], None] = lambda _: None  # people, that a run was stopped or that they are asked
+    holds: Holds = field(default_factory=Holds)
     reserves: Reserves = field(default_factory=Reserves)  # of the calls under way
 
     @property
@@ -62,15 +67,22 @@ class World:
         return f"no whole answer within the {self.call_timeout_s:g} s a call may take"
 
 
+class Kept(NamedTuple):
+    """Where the end of a call is written: its run, and of a step the key that its outputs are digested with."""
+
+    run: str
+    key: MaskKey | None = None
+
+
 class Exchange:
     """One permitted call, until it is finished."""
 
-    __slots__ = ("_permit", "_prices", "_reply", "_run", "_sent_at", "_standing", "_started", "_world")
+    __slots__ = ("_kept", "_permit", "_prices", "_reply", "_sent_at", "_standing", "_started", "_world")
 
-    def __init__(self, world: World, permit: Permit, run: str, started: float, standing: Standing | None) -> None:
+    def __init__(self, world: World, permit: Permit, kept: Kept, started: float, standing: Standing | None) -> None:
         self._world = world
         self._permit = permit
-        self._run = run
+        self._kept = kept
         self._started = started  # when the gate took the call
         self._standing = standing  # None: nothing governs the call
         self._reply: Reply | None = None  # as far as there is one
@@ -112,14 +124,14 @@ class Exchange:
 
     async def next_of(self, body: AsyncIterator[bytes]) -> bytes:
         """The next chunk. Raises UpstreamError once the call has taken longer than a call may take, also in silence."""
-        left_s = self._started + self._world.call_timeout_s - self._world.monotonic_s()
+        left_s = self._left_s()
         try:
             async with asyncio.timeout(left_s):
                 chunk = await anext(body)
         except TimeoutError:
-            raise UpstreamError("upstream.timeout", self._world.overdue, sent="unknown") from None
+            raise UpstreamError("upstream.timeout", self.overdue, sent="unknown") from None
         if left_s < 0:  # a stream that never falls silent gives the timeout no turn
-            raise UpstreamError("upstream.timeout", self._world.overdue, sent="unknown")
+            raise UpstreamError("upstream.timeout", self.overdue, sent="unknown")
         if self._prices is not None:
             self._prices.read(chunk)
         return chunk
@@ -134,23 +146,58 @@ class Exchange:
             measured["why"] = why
         if violations:
             measured["off_schema"] = [violation_json(violation) for violation in violations]
-        sent = _sent(outcome)
-        bill = engine.billed(self._permit, sent, self._reply, self._prices.end() if self._prices else None)
-        settlement = engine.settlement(self._permit, sent, bill, size)
-        if settlement.costs:
-            measured["costs"] = settlement.costs
-        if bill.unpriced is not None:
-            measured["unpriced"] = bill.unpriced
-            world.meter.unpriced(self._permit.valid.operation.key, bill.unpriced)
+        settlement, taking = self._settlement(outcome, size, measured), self._permit.step
+        if taking is not None:
+            measured |= self._step_json(taking, outcome)
         try:
-            event = finished(self._permit.valid, outcome, world.now_ms(), self._run, measured)
+            event = finished(self._permit.valid, outcome, world.now_ms(), self._kept.run, measured)
             await world.ledger.finish(event, settlement)
         except LedgerError as error:
             # The call was sent, so its answer still belongs to the agent; readiness tells the operator.
             world.meter.defect("finishing a call", error)
+        if taking is not None:
+            world.holds.ended(taking.plan, taking.step)
         if self._permit.guards:
             world.meter.settled(self._permit.guards, settlement)
         world.meter.ended(*labels(outcome, self._permit.valid), now - self._started, now - self._sent_at)
+
+    def _settlement(self, outcome: Outcome, size: int, measured: dict[str, Json]) -> Settlement:
+        """What it comes to, and what is told of that."""
+        permit, sent = self._permit, _sent(outcome)
+        bill = engine.billed(permit, sent, self._reply, self._prices.end() if self._prices else None)
+        settlement = engine.settlement(permit, sent, bill, size)
+        if permit.step is not None:
+            refunds, extra, places, costs = settlement
+            settlement = new(Settlement, (refunds, extra + engine.closing(permit, outcome), places, costs))
+        if settlement.costs:
+            measured["costs"] = settlement.costs
+        if bill.unpriced is not None:
+            measured["unpriced"] = bill.unpriced
+            self._world.meter.unpriced(permit.valid.operation.key, bill.unpriced)
+        return settlement
+
+    @property
+    def overdue(self) -> str:
+        """What a call is told that took longer than it may take."""
+        step, most_s = self._permit.step, self._world.call_timeout_s
+        if step is None or step.timeout_ms is None or step.timeout_ms / 1000 >= most_s:
+            return self._world.overdue
+        return f"no whole answer within the {step.timeout_ms} ms the plan gives the step `{step.step}`"
+
+    def _left_s(self) -> float:
+        """How long its answer may still take: what is left of the call's own time, or of its step's."""
+        now_s, step = self._world.monotonic_s(), self._permit.step
+        left_s = self._started + self._world.call_timeout_s - now_s
+        if step is None or step.timeout_ms is None:
+            return left_s
+        return min(left_s, self._sent_at + step.timeout_ms / 1000 - now_s)
+
+    def _step_json(self, taking: Taking, outcome: Outcome) -> dict[str, Json]:
+        """What step has ended; of one that is done, what later steps are held to."""
+        told: dict[str, Json] = {"plan": taking.plan, "step": taking.step}
+        if taking.outputs and self._kept.key is not None and isinstance(outcome, Completed) and is_done(outcome):
+            told["outputs"] = outputs_of(outcome.reply, taking.outputs, self._kept.key)
+        return told
 
     async def _read_price(self, reply: Reply) -> Reply:
         """Hold a JSON answer that says what the call cost; events are read as they pass, and a longer one says nothing."""

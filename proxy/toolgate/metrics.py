@@ -17,8 +17,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Guard, Settlement
-from toolgate.core.runs import Kind
+from toolgate.core.model import Event, Guard, Settlement
+from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_GRANTED, APPROVAL_REQUESTED
+from toolgate.core.runs import RUN_STOPPED, Kind
 from toolgate.situation import Reading
 from toolgate.tally import Tally, in_units
 
@@ -28,6 +29,7 @@ BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _OUTCOMES: Final = frozenset(CODES) | {"completed"}
 _ERROR: Final = "status"  # an error that says nothing of its cost is no surprise
 _RELOADS: Final = ("loaded", "refused")
+_ANSWERS: Final = {APPROVAL_REQUESTED: "requested", APPROVAL_GRANTED: "granted", APPROVAL_DECLINED: "declined"}
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 
@@ -76,6 +78,8 @@ class Metrics(Collector):
         self.tally = Tally()
         self.freezes: Callable[[], Iterable[str]] = tuple  # by `everything` or `kind:name`
         self._stopped: dict[str, int] = {}
+        self._plans: dict[str, int] = {}
+        self._approvals: dict[str, int] = {}
         self._defects = 0
         self._reloads = dict.fromkeys(_RELOADS, 0)
         self._bundle = ("", "", "")
@@ -130,6 +134,19 @@ class Metrics(Collector):
         """Count a run that was stopped, by the code of the refusal that stopped it."""
         known = code if code in CODES else UNKNOWN
         self._stopped[known] = self._stopped.get(known, 0) + 1
+
+    def planned(self, result: str) -> None:
+        """Count a plan that was proposed or revised: `locked`, or the code of its refusal."""
+        known = result if result == "locked" or result in CODES else UNKNOWN
+        self._plans[known] = self._plans.get(known, 0) + 1
+
+    def told(self, event: Event) -> None:
+        """Count what people are told: runs that were stopped, what is asked of people, and each of their answers."""
+        if event.kind == RUN_STOPPED:
+            self.run_stopped(str(event.data["code"]))
+        elif event.kind in _ANSWERS:
+            answer = _ANSWERS[event.kind]
+            self._approvals[answer] = self._approvals.get(answer, 0) + 1
 
     def serving(self, revision: str, environment: str, version: str) -> None:
         """Name the bundle that is served from now on."""
@@ -233,7 +250,15 @@ class Metrics(Collector):
         stopped = CounterMetricFamily("toolgate_runs_stopped", "Runs the gate stopped, by why.", labels=("code",))
         for code, count in sorted(self._stopped.items()):
             stopped.add_metric((code,), count)
-        yield from (frozen, stopped)
+        plans = CounterMetricFamily("toolgate_plans", "Plans proposed or revised, by result.", labels=("result",))
+        for result, count in sorted(self._plans.items()):
+            plans.add_metric((result,), count)
+        approvals = CounterMetricFamily(
+            "toolgate_approvals", "Approvals asked of people, and their answers.", labels=("event",)
+        )
+        for event, count in sorted(self._approvals.items()):
+            approvals.add_metric((event,), count)
+        yield from (frozen, stopped, plans, approvals)
 
     def _collect_catalogues(self) -> Iterator[Metric]:
         sizes = GaugeMetricFamily(

@@ -28,6 +28,7 @@ from toolgate.core.model import (
     Outcome,
     Refused,
     ResourceCatalogue,
+    Said,
     Situation,
 )
 from toolgate.exchange import close_stream, held
@@ -259,7 +260,7 @@ class Lookout:
         """One page, by a call of the gate's own: decided, journaled and sent as any other."""
         asked = Named(live.operation, dict(arguments))
         return await _answered(
-            await self._gateway.handle(self._gateway.new_call(OWN, asked, f"to list {live.type}")), most
+            await self._gateway.handle(self._gateway.new_call(OWN, asked, Said(f"to list {live.type}"))), most
         )
 
     async def _keep(self, kept: _Kept, listing: Listing, began_s: float) -> str | None:

@@ -210,7 +210,7 @@ async def test_a_run_that_was_opened_and_ended_says_so(toolgate: Toolgate, tmp_p
         Event("Finished", NOW_MS, {**FINISHED, "costs": {"usd": 2_000}}, "C9", "run_1"),
         runs.stopped("run_1", "digest", "the same refusal 3 times", "loop.repeated_refusal", NOW_MS + 2),
         runs.switched("thaw", "run", "run_1", by),
-        runs.finished("run_1", "digest", 1, NOW_MS + 4),
+        runs.finished("run_1", "digest", 1, (), NOW_MS + 4),
     )
     path = tmp_path / "other.db"
     ledger = ledgers.open("memory:" if url == "memory" else f"sqlite://{path}", clock=lambda: NOW_MS)

@@ -199,6 +199,20 @@ def test_what_the_upstream_lists_exists_and_nothing_else(scene: Scene) -> None:
     assert (problem["code"], problem["title"]) == ("environment.resource_not_found", "ItemNotFound")
 
 
+def test_a_plan_is_held_to_what_is_listed_now(scene: Scene) -> None:
+    """A literal that the live catalogue does not hold, or that leaves out what must be covered, is told before any call."""
+    lost = {"stepId": "a", "operationId": "store.getItem", "arguments": {"id": "c"}}
+    short = {"stepId": "b", "operationId": "store.report", "arguments": {"body": {"ids": ["b"]}}}
+    said = {"goal": "look", "steps": [lost, short]}
+
+    problem = scene.gate.call("POST", "/-/plans", said).json
+
+    assert "plan.rejected" == problem["code"]
+    assert ["environment.resource_not_found", "environment.resource_omitted"] == [
+        each["code"] for each in problem["violations"]
+    ]
+
+
 def test_a_resource_that_goes_comes_or_changes_is_known_between_two_calls(scene: Scene) -> None:
     """Nobody restarts or reloads anything; each change is one event of the journal."""
     before = len(scene.gate.events("CatalogueRefreshed"))

@@ -13,7 +13,7 @@ from tests.support.policies import permit_all
 
 from toolgate.core.bundle import Bundle
 from toolgate.core.mask import Masked, mask, mask_key, patterns
-from toolgate.core.model import Call, Event, Json, Named, Principal
+from toolgate.core.model import Call, Event, Json, Named, Principal, Said
 from toolgate.exchange import World
 from toolgate.gateway import Gateway
 from toolgate.load.bundle import Sources, load
@@ -124,7 +124,7 @@ class Outside:
         self.gateway = Gateway(world, self.bundle)
 
     def call(self, operation: str = "shop.getItem", **arguments: object) -> Call:
-        return self.gateway.new_call(Principal("agent"), Named(operation, arguments or {"id": "a1"}), "to see")
+        return self.gateway.new_call(Principal("agent"), Named(operation, arguments or {"id": "a1"}), Said("to see"))
 
     def journal(self) -> list[str]:
         """What was written, in order: kind, then what it says of the call."""

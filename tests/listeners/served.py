@@ -29,6 +29,7 @@ from toolgate.listeners.agent import AgentApi
 from toolgate.listeners.calls import Calls, Places
 from toolgate.listeners.health import Health, OwnFront, health_front
 from toolgate.listeners.http import AgentFront
+from toolgate.listeners.planning import Planning
 from toolgate.listeners.problem import Disclosure
 from toolgate.listeners.runs import RunsApi
 from toolgate.listeners.server import Bounds, Listener
@@ -38,7 +39,8 @@ from toolgate.listeners.voice import Sampled, Voice
 from toolgate.listeners.wire import Rules
 from toolgate.load.bundle import Sources, load
 from toolgate.metrics import CONTENT_TYPE, Metrics
-from toolgate.runs import Runs, Terms
+from toolgate.plans import Plans
+from toolgate.runs import Review, Runs, Terms
 from toolgate.testing.fakes import FakeUpstream, no_mask
 
 TOOL = """\
@@ -173,6 +175,14 @@ async def serving_bundle(
             Terms(3600, 2, max_open=9),
             world.now_ms,
             lambda: f"run{next(ids)}",
+            Review(gateway.approvals, lambda: gateway.bundle),
+        )
+        planning = Planning(
+            Plans(ledger, gateway.approvals, gateway, world.now_ms, lambda: f"plan{next(ids)}"),
+            gateway.approvals,
+            lambda: gateway.bundle,
+            disclosure,
+            metrics.planned,
         )
         run_api = RunsApi(runs, lambda: gateway.bundle, says["agent"])
         admin = AdminApi(lambda: gateway.bundle, served.reload, ledger.journal, health, says["admin"])
@@ -180,8 +190,8 @@ async def serving_bundle(
             KillSwitch(ledger, served.told.append, world.now_ms), lambda: gateway.bundle, ledger.journal, says["admin"]
         )
         spending = SpendingApi(lambda: gateway.bundle, ledger.balances, world.now_ms, says["admin"])
-        operators = {**admin.routes, **switch.routes, **spending.routes}
-        own = AgentApi(calls, run_api.routes, health, says["agent"], "9")
+        operators = {**admin.routes, **switch.routes, **spending.routes, **planning.for_operators(says["admin"])}
+        own = AgentApi(calls, {**run_api.routes, **planning.for_agents(says["agent"])}, health, says["agent"], "9")
         handlers = {
             "agent": AgentFront(calls, own, who, runs, says["agent"]),
             "admin": OwnFront(operators, says["admin"], Operators(DIGEST, Principal("digest", ("admin",)))),

@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.listeners.served import Served
 from tests.wire.door import FakeLog
 
+from toolgate.core.model import Event
 from toolgate.metrics import Metrics
 from toolgate.situation import Reading
 
@@ -58,6 +59,20 @@ def test_a_defect_is_told_without_its_values() -> None:
     assert series(metrics.exposition())["toolgate_defects_total[]"] == 1
     ((event, data),) = log.lines
     assert (event, data["error"], "s3cret" in str(data)) == ("defect_met", "ValueError", False)
+
+
+def test_what_people_are_told_is_counted() -> None:
+    """Runs that were stopped by their code; what is asked of people, and each answer."""
+    metrics = Metrics(FakeLog())
+    for kind in ("RunStopped", "ApprovalRequested", "ApprovalRequested", "ApprovalDeclined", "KillSwitch"):
+        metrics.told(Event(kind, 0, {"code": "loop.repeated_refusal"}))
+    lines = metrics.exposition().decode().splitlines()
+
+    assert 'toolgate_runs_stopped_total{code="loop.repeated_refusal"} 1.0' in lines
+    assert [line for line in lines if line.startswith("toolgate_approvals_total")] == [
+        'toolgate_approvals_total{event="declined"} 1.0',
+        'toolgate_approvals_total{event="requested"} 2.0',
+    ]
 
 
 def test_live_catalogues_are_counted_by_tool_and_type() -> None:

@@ -98,6 +98,11 @@ def path_of(key: str, arguments: Mapping[str, Any]) -> str:
     return f"/{key.replace('.', '/')}{'?' if query else ''}{query}"
 
 
+def _required(code: str | None) -> str | None:
+    """Who asks a second time is told that a person was asked already, or that too many are asked."""
+    return "approval.required" if code in {"approval.pending", "approval.too_many"} else code
+
+
 def unlisted_is_refused(
     door: Door, rules: dict[str, Rule], principal: Principal, calls: list[tuple[str, dict[str, Any]]]
 ) -> None:
@@ -114,14 +119,15 @@ def unlisted_is_refused(
             door.ask(token, "POST", "/-/call", named),
         ]
         explained = door.ask(token, "POST", "/-/explain", named).json["decision"]
-        codes = [answer.json.get("code") for answer in answers]
+        codes = [_required(answer.json.get("code")) for answer in answers]
         if key not in listed:
             assert None not in codes
             assert ["gate", "gate"] == [answer.headers["toolgate-source"] for answer in answers]
             assert before == len(door.served.upstream.sent)
         if not listed.get(key, False):
             assert "approval.required" not in codes
-        assert codes == [explained.get("code")] * 2
+        if not door.served.gateway.bundle.policies.reads_run:  # else each call may change what the next is told
+            assert codes == [_required(explained.get("code"))] * 2
 
 
 SAMPLE = {"calls": st.lists(CALLS, min_size=1, max_size=4), "rules": bundles(notes=NOTES), "principal": PEOPLE}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 
@@ -43,7 +43,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str, appendonly: bool = True, port: int | None = None) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._options = ["--appendonly", "yes" if appendonly else "no", "--appendfsync", "no", *options]
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,10 +106,3 @@ class RedisServer:
     def _send(self, sent: signal.Signals) -> None:
         if self._process is not None:
             os.kill(self._process.pid, sent)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -229,9 +229,20 @@ REFUSED: Final[tuple[Refused, ...]] = (
     *_refused(
         "C17",
         HEADER,
-        *_header(b"Toolgate-Mock: off", b"Toolgate-Approved: true", b"toolgate-x: 1", b"TOOLGATE-PLAN: none"),
+        *_header(b"Toolgate-Mock: off", b"Toolgate-Approved: true", b"toolgate-x: 1", b"TOOLGATE-PLANS: none"),
     ),
-    *_refused("C17", HEADER, *_header(b"Toolgate-Plan: p", b"Toolgate-Step: s", b"Toolgate-Reason: " + b"a" * 513)),
+    *_refused(
+        "C17",
+        HEADER,
+        *_header(
+            b"Toolgate-Plan: ",
+            b"Toolgate-Step:",
+            b"Toolgate-Step: a b",
+            b"Toolgate-Step: " + b"a" * 129,
+            b"Toolgate-Plan: p\r\nToolgate-Plan: q",
+            b"Toolgate-Reason: " + b"a" * 513,
+        ),
+    ),
     *_refused(
         "C13", HEADER, *_header(b"X-Role: user\r\nX-Role: admin", b"Authorization: Bearer a\r\nAuthorization: Bearer b")
     ),
@@ -314,8 +325,9 @@ class Later:
 
 
 _NO_CONSOLE = Later("there is no console, and nothing is served from a folder")
-_NO_APPROVALS = Later("there are no approvals in this version")
-_NO_PLANS = Later("there are no plans in this version")
+_APPROVALS = "gateway/test_approvals.py::test_"
+_CURSOR = "core/test_cursor.py::test_"
+_PLANS = "gateway/test_plans.py::test_"
 _NO_BUDGETS = Later("there are no budgets in this version")
 _NO_MCP = Later("there is no MCP listener in this version")
 _DEPLOYED = Later("a matter of the deployment: docs/threat-model.md, and the chart")
@@ -458,7 +470,7 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     ),
     "J17": ("listeners/test_admin.py::test_operators_are_not_called_from_pages",),
     **dict.fromkeys(("J19", "J20"), _NO_CONSOLE),
-    "J22": _NO_APPROVALS,
+    "J22": ("listeners/test_approvals.py::test_one_answer_is_for_one_request",),
     **dict.fromkeys(("K01", "K03", "K04", "K06", "K07", "K09", "K10", "K12", "K13", "K15", "K16", "K18", "K19", "K21",
                      "K22", "K24", "K25"), _NO_MCP),
     "L01": ("load/test_targets.py::test_an_odd_url_is_refused_with_a_sentence", f"{_BUNDLE}a_document_does_not_choose_an_address_of_the_host"),
@@ -496,15 +508,22 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     **dict.fromkeys(("M02", "M03", "M05", "M06", "M08"), _NO_BUDGETS),
     "M09": (f"{_CLIENT}a_reused_connection_that_dies_is_not_tried_again", f"{_CLIENT}a_fresh_connection_that_dies_is_not_tried_again"),
     **dict.fromkeys(("M11", "M12"), Later("there are no idempotency keys in this version")),
-    **dict.fromkeys(("M14", "M15", "M17", "M26"), _NO_PLANS),
-    **dict.fromkeys(("M18", "M20", "M21", "M23", "M24"), _NO_APPROVALS),
+    "M14": (f"{_CURSOR}a_changed_argument_is_named", "properties/test_plans.py::test_a_digest_changes_exactly_when_anything_does"),
+    "M15": (f"{_PLANS}a_plan_is_followed_step_by_step", f"{_PLANS}what_is_done_is_never_sent_again"),
+    "M17": ("ledger/test_agreements.py::test_a_step_is_sent_once_at_a_time_and_so_often_at_most",),
+    "M18": (f"{_APPROVALS}a_grant_is_used_once", f"{_APPROVALS}a_hundred_at_once_use_it_once"),
+    "M20": (f"{_APPROVALS}the_first_answer_that_is_written_is_the_answer", "listeners/test_approvals.py::test_the_first_answer_counts"),
+    "M21": (f"{_APPROVALS}who_may_not_answer", "listeners/test_approvals.py::test_who_may_not_answer"),
+    "M23": (f"{_APPROVALS}at_most_ten_wait_for_an_answer",),
+    "M24": (f"{_APPROVALS}what_the_policies_forbid_since_is_forbidden",),
+    "M26": (f"{_CURSOR}a_value_is_what_the_plan_has", f"{_CURSOR}a_number_on_the_wire_is_the_number_of_the_plan"),
     "N01": (f"{_POLICIES}attacks.py::test_what_was_read_may_not_be_sent_on",),
     "N03": (f"{_POLICIES}attacks.py::test_a_field_is_held_to_its_pattern",),
     "N10": (f"{_POLICIES}attacks.py::test_a_refusal_tells_no_threshold",),
     "N04": Later("there are no loop limits in this version"),
     "N06": (f"{_CLIENT}what_is_not_in_exact_form_opens_no_connection", f"{_BUNDLE}an_operation_has_what_the_toolspec_says_of_it"),
     "N07": Later("there are no mocks in this version"),
-    "N09": _NO_PLANS,
+    "N09": ("listeners/test_planned_runs.py::test_a_plan_is_of_its_run",),
     "N12": Later("each agent is given a token of its own; two processes that share one are not told apart in this version"),
     "O01": (f"{_LIMITS}slow_headers_are_cut_off",),
     "O03": (f"{_LIMITS}slow_body_is_cut_off",),
@@ -517,7 +536,7 @@ COVERAGE: Final[dict[str, tuple[str, ...] | Later]] = {
     ),
     "O09": (f"{_LIMITS}the_log_of_wire_refusals_is_sampled",),
     "O10": ("listeners/test_metrics.py::test_random_paths_grow_no_series",),
-    "O12": _NO_APPROVALS,
+    "O12": (f"{_PLANS}no_more_than_32_calls_of_a_run_are_held", "listeners/test_approvals.py::test_the_requester_sees_whether_it_may_go_on"),
     "O13": (f"{_POLICIES}gate.py::test_what_a_statement_reads_is_bounded", "core/test_policies.py::test_t10_lists_and_ids_are_bounded"),
     "P02": ("core/test_journal.py::test_the_longest_values_are_cut_and_the_others_stay",),
     "P03": ("core/test_journal.py::test_any_value_at_all_becomes_one_bounded_line", "core/test_journal.py::test_what_json_cannot_hold_is_represented"),

@@ -18,7 +18,19 @@ from toolgate.auth import Anonymous
 from toolgate.auth.runs import RunTokens
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Catalog, Operation
-from toolgate.core.model import Asked, Call, Completed, OpenedRun, Outcome, Principal, Reply, Situation, Wire
+from toolgate.core.model import (
+    NOTHING_SAID,
+    Asked,
+    Call,
+    Completed,
+    OpenedRun,
+    Outcome,
+    Principal,
+    Reply,
+    Said,
+    Situation,
+    Wire,
+)
 from toolgate.core.responses import Responses
 from toolgate.listeners.answers import Answer, Caller, Request, plain
 from toolgate.listeners.calls import Calls, Places
@@ -98,9 +110,10 @@ class FakeGateway:
     situation: Situation = field(default_factory=Situation)
 
     def new_call(
-        self, principal: Principal, asked: Asked, reason: str | None = None, run: OpenedRun | None = None
+        self, principal: Principal, asked: Asked, said: Said = NOTHING_SAID, run: OpenedRun | None = None
     ) -> Call:
-        return Call(f"call{next(self.ids)}", 0, principal, asked, reason, run)
+        reason, plan, step = said
+        return Call(f"call{next(self.ids)}", 0, principal, asked, reason, run, plan, step)
 
     async def handle(self, call: Call) -> Outcome:
         self.calls.append(call)

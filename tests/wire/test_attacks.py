@@ -127,6 +127,17 @@ async def test_a_trailer_never_becomes_a_header_of_the_next_request() -> None:
         assert [(call.asked.path, call.reason) for call in door.gateway.calls] == [("/t/x", None)]
 
 
+async def test_a_call_names_its_plan_and_step() -> None:
+    """`Toolgate-Plan` and `Toolgate-Step` arrive with the call they came with, and with no other; nothing is guessed."""
+    async with opened() as door, door.connected() as peer:
+        peer.send(b"GET /t/1 HTTP/1.1\r\n{H}Toolgate-Plan: plan_1\r\ntoolgate-step: fetch\r\n\r\n")
+        await peer.answer()
+        peer.send(b"GET /t/2 HTTP/1.1\r\n{H}Toolgate-Reason: to see\r\n\r\n")
+        await peer.answer()
+
+    assert [call[4:] for call in door.gateway.calls] == [(None, None, "plan_1", "fetch"), ("to see", None, None, None)]
+
+
 async def test_the_request_before_a_bad_one_is_answered_first() -> None:
     """Requests in flight are not lost to bad bytes behind them, and the bad bytes are answered after them."""
     async with opened() as door, door.connected() as peer:

@@ -16,6 +16,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from functools import cache, partial
 
 import uvloop
 
@@ -25,7 +26,7 @@ from toolgate.app.gauges import measure, watch_budgets, watch_store
 from toolgate.app.parts import Parts, callers_of
 from toolgate.app.people import People, webhook_of
 from toolgate.app.serving import Serving
-from toolgate.app.state import open_ledger, reach_store
+from toolgate.app.state import mask_key_of, open_ledger, reach_store
 from toolgate.clock import Steady
 from toolgate.clock import watch as watch_clock
 from toolgate.core.ids import Ulids
@@ -75,10 +76,11 @@ class App:
         self._read_at_ns = time.time_ns()  # what changed since then is not in the bundle
         bundle = load(sources)  # before anything is opened: a bundle with problems leaves no trace
         callers = callers_of(settings, clock, log, metrics)
-        ledger = open_ledger(settings, clock, store)
+        key = cache(partial(mask_key_of, settings))
+        ledger = open_ledger(settings, clock, store, key)
         people = People(webhook_of(settings, clock, ids, log), metrics)
         upstream = Client(version=installed_version())
-        self._parts = Parts(settings, log, clock, ids, metrics, callers, ledger, upstream, people)
+        self._parts = Parts(settings, log, clock, ids, metrics, callers, ledger, upstream, people, key)
         self._serving = Serving(self._parts, sources, bundle)
         self._tasks = Tasks()
         self._places = Places(settings.limits.in_flight, settings.limits.queue)

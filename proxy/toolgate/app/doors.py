@@ -22,6 +22,7 @@ from toolgate.listeners.agent import AgentApi
 from toolgate.listeners.calls import Calls, Places
 from toolgate.listeners.health import Health, OwnFront, health_front
 from toolgate.listeners.http import AgentFront
+from toolgate.listeners.planning import Planning
 from toolgate.listeners.routes import Respond
 from toolgate.listeners.runs import RunsApi
 from toolgate.listeners.server import Bounds, Listener, Tls, tls_context
@@ -30,8 +31,9 @@ from toolgate.listeners.switch import SwitchApi
 from toolgate.listeners.voice import Sampled, Voice
 from toolgate.listeners.wire import Rules
 from toolgate.metrics import CONTENT_TYPE
+from toolgate.plans import Plans
 from toolgate.release import installed_version
-from toolgate.runs import Runs, Terms
+from toolgate.runs import Review, Runs, Terms
 from toolgate.settings import Address, Settings, Tcp, Unix
 
 _FEW: Final = 64  # connections of operators and probes
@@ -52,10 +54,10 @@ class Doors:
 
 def build_doors(parts: Parts, serving: Serving, health: Health, places: Places) -> Doors:
     """Make the listeners the settings ask for; none is open yet."""
-    listen = parts.settings.listen
+    listen, planning = parts.settings.listen, _planning(parts, serving)
     return Doors(
-        _agents_door(parts, serving, health, places),
-        _operators_door(parts, serving, health) if listen.admin else None,
+        _agents_door(parts, serving, health, places, planning),
+        _operators_door(parts, serving, health, planning) if listen.admin else None,
         _probes_door(parts, serving, health) if listen.health else None,
     )
 
@@ -77,12 +79,12 @@ async def open_doors(doors: Doors, settings: Settings) -> dict[str, str]:
 # -- what stands behind each -------------------------------------------------------------------------------------
 
 
-def _agents_door(parts: Parts, serving: Serving, health: Health, places: Places) -> Listener:
+def _agents_door(parts: Parts, serving: Serving, health: Health, places: Places, planning: Planning) -> Listener:
     settings, callers, voice = parts.settings, parts.callers, _voice("agent", parts, serving)
     calls = Calls(serving.gateway, places, settings.disclosure)
-    runs = _runs(parts)
-    of_runs = RunsApi(runs, lambda: serving.bundle, voice)
-    api = AgentApi(calls, of_runs.routes, health, voice, installed_version())
+    runs = _runs(parts, serving)
+    beside = {**RunsApi(runs, lambda: serving.bundle, voice).routes, **planning.for_agents(voice)}
+    api = AgentApi(calls, beside, health, voice, installed_version())
     hosts, origins = frozenset(settings.listen.hosts), frozenset(settings.listen.origins)
     rules = Rules(hosts, origins, calls.declares, callers.authorization)
     door = Listener(AgentFront(calls, api, callers.agents, runs, voice), _bounds(settings), rules)
@@ -90,12 +92,13 @@ def _agents_door(parts: Parts, serving: Serving, health: Health, places: Places)
     return door
 
 
-def _operators_door(parts: Parts, serving: Serving, health: Health) -> Listener:
+def _operators_door(parts: Parts, serving: Serving, health: Health, planning: Planning) -> Listener:
     settings, callers, voice = parts.settings, parts.callers, _voice("admin", parts, serving)
     # A socket is guarded by the file system, a port by tokens.
     guarded = isinstance(settings.listen.admin, Unix)
     operators = callers.operators_at_socket() if guarded else callers.operators_at_port()
-    front = OwnFront(_operators_routes(parts, serving, health, voice), voice, operators)
+    routes = {**_operators_routes(parts, serving, health, voice), **planning.for_operators(voice)}
+    front = OwnFront(routes, voice, operators)
     rules = Rules(frozenset(settings.listen.hosts), authorization=callers.authorization)
     return Listener(front, Bounds(connections=_FEW), rules)
 
@@ -116,11 +119,21 @@ def _probes_door(parts: Parts, serving: Serving, health: Health) -> Listener:
     return Listener(front, Bounds(connections=_FEW), Rules(None))
 
 
-def _runs(parts: Parts) -> Runs:
+def _planning(parts: Parts, serving: Serving) -> Planning:
+    gateway, bundle = serving.gateway, lambda: serving.bundle
+    approvals = gateway.approvals
+    plans = Plans(parts.ledger, approvals, gateway, parts.clock.now_ms, parts.ids.next)
+    planning = Planning(plans, approvals, bundle, parts.settings.disclosure, parts.metrics.planned)
+    parts.metrics.gauge("toolgate_approvals_pending", "Approvals that wait for an answer.", planning.pending)
+    return planning
+
+
+def _runs(parts: Parts, serving: Serving) -> Runs:
     terms = parts.settings.runs
     tokens = run_tokens(parts.settings, parts.clock)
     bounds = Terms(terms.token_s, terms.max_depth, terms.max_open)
-    return Runs(parts.ledger, tokens, bounds, parts.clock.now_ms, parts.ids.next)
+    review = Review(serving.gateway.approvals, lambda: serving.bundle)
+    return Runs(parts.ledger, tokens, bounds, parts.clock.now_ms, parts.ids.next, review)
 
 
 def _voice(listener: str, parts: Parts, serving: Serving) -> Voice:

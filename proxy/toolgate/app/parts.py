@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from toolgate.app.people import People
@@ -15,6 +16,7 @@ from toolgate.auth import Callers
 from toolgate.auth.surroundings import Surroundings
 from toolgate.clock import Steady
 from toolgate.core.ids import Ulids
+from toolgate.core.mask import MaskKey
 from toolgate.log import Log
 from toolgate.metrics import Metrics
 from toolgate.settings import Settings
@@ -35,6 +37,7 @@ class Parts:
     ledger: OpenLedger
     upstream: Client
     people: People
+    mask_key: Callable[[], MaskKey]  # made, where there is none, when it is first needed
 
 
 def callers_of(settings: Settings, clock: Steady, log: Log, metrics: Metrics) -> Callers:

@@ -10,7 +10,6 @@ from typing import Final
 from toolgate.clock import Steady
 from toolgate.core.ids import Ulids
 from toolgate.core.model import Event
-from toolgate.core.runs import RUN_STOPPED
 from toolgate.log import Log
 from toolgate.metrics import Metrics
 from toolgate.settings import Settings
@@ -32,8 +31,7 @@ class People:
             metrics.gauge("toolgate_webhook_waiting", "Messages waiting to be sent.", lambda: webhook.depth)
 
     def tell(self, event: Event) -> None:
-        if event.kind == RUN_STOPPED:
-            self._metrics.run_stopped(str(event.data["code"]))
+        self._metrics.told(event)
         if self.webhook is not None:
             self.webhook.tell(event)
 

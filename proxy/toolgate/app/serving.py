@@ -101,7 +101,7 @@ def _world(parts: Parts) -> World:
         ledger=parts.ledger,
         upstream=parts.upstream,
         meter=parts.metrics,
-        mask=masker(parts.settings),
+        mask=masker(parts.mask_key()),
         now_ms=parts.clock.now_ms,
         monotonic_s=time.monotonic,
         new_id=parts.ids.at,

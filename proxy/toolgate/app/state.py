@@ -7,14 +7,14 @@ time it is.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeAlias, Union
 
 from toolgate import ledger as ledgers
 from toolgate.auth.runs import RunTokens
 from toolgate.clock import Steady
-from toolgate.core.mask import Masked, mask, mask_key, patterns
+from toolgate.core.mask import Masked, MaskKey, mask, mask_key, patterns
 from toolgate.core.model import Json
 from toolgate.exchange import Mask
 from toolgate.keys import mask_secret, run_secret, secret_text
@@ -39,9 +39,9 @@ def reach_store(settings: Settings) -> Store | None:
     return reach(settings.ledger, access_of(settings))
 
 
-def open_ledger(settings: Settings, clock: Steady, store: Store | None) -> OpenLedger:
+def open_ledger(settings: Settings, clock: Steady, store: Store | None, key: Callable[[], MaskKey]) -> OpenLedger:
     """Raises LedgerError when the journal cannot be used."""
-    local = _open_journal(settings, clock)
+    local = _open_journal(settings, clock, key)
     if store is None:
         return local
     from toolgate.ledger.redis.opening import share  # noqa: PLC0415 - as above
@@ -49,7 +49,7 @@ def open_ledger(settings: Settings, clock: Steady, store: Store | None) -> OpenL
     return share(local, store, clock.now_ms)
 
 
-def _open_journal(settings: Settings, clock: Steady) -> ledgers.QueuedLedger:
+def _open_journal(settings: Settings, clock: Steady, key: Callable[[], MaskKey]) -> ledgers.QueuedLedger:
     journal = settings.journal
     return ledgers.open(
         settings.journal_url,
@@ -59,13 +59,18 @@ def _open_journal(settings: Settings, clock: Steady) -> ledgers.QueuedLedger:
         keep=ledgers.Keep(journal.keep.age_s, journal.keep.size_bytes),
         stdout=LineStream(_STDOUT) if journal.stdout else None,
         idle_s=settings.runs.idle_s,
+        key=key,
     )
 
 
-def masker(settings: Settings) -> Mask:
-    """Masking with this process's key; an operation's pointers are split at their first use."""
+def mask_key_of(settings: Settings) -> MaskKey:
+    """The key of this process for what must not be shown. Raises LedgerError when it is unusable."""
     given = settings.keys.mask
-    key = mask_key(mask_secret(secret_text(given) if given else None, ledgers.file_of(settings.journal_url)))
+    return mask_key(mask_secret(secret_text(given) if given else None, ledgers.file_of(settings.journal_url)))
+
+
+def masker(key: MaskKey) -> Mask:
+    """Masking with this process's key; an operation's pointers are split at their first use."""
     split = cache(patterns)
 
     def masked(arguments: Mapping[str, Json], pointers: tuple[str, ...]) -> Masked:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from toolgate.auth.tokens import Tokens
 
 _WORKLOAD: Final = Principal("agent")  # who calls where nothing was configured
-# What the journal says of who froze something or let it go. SECURITY: at a port without tokens that may have been anybody.
+# What the journal says of who froze something or let it go.
 _AT_SOCKET: Final = Principal("operator", ("admin",))
-_AT_PORT: Final = Principal("admin listener, no token", ("admin",))
+_AT_PORT: Final = "admin listener, no token"
 _FIRST_LOOK_S: Final = 2.0  # what a start waits for keys; after that its tokens are refused until they come
 
 
@@ -38,8 +38,8 @@ class Callers:
     ) -> None:
         """Raises BundleError for a secret, and LedgerError for a development key, that cannot be used."""
         self._tokens = _tokens(identity, world, now_s, counted) if identity.takes_tokens else None
-        workload = identity.anonymous or _WORKLOAD
-        self.agents: Authenticator = self._tokens or Anonymous(workload)
+        self._workload = identity.anonymous or _WORKLOAD
+        self.agents: Authenticator = self._tokens or Anonymous(self._workload)
 
     @property
     def authorization(self) -> Literal["dropped", "read"]:
@@ -51,7 +51,9 @@ class Callers:
 
     def operators_at_port(self) -> Operators:
         """At a port: with issuers, a token is needed; without, the loopback or client certificates are the guard."""
-        return Operators(self.agents, None if self._tokens else _AT_PORT)
+        # SECURITY: an agent reaches this port as a person does, so whoever is here may act for it: nobody here can answer
+        # what the agent asked for (`core.approvers`).
+        return Operators(self.agents, None if self._tokens else Principal(_AT_PORT, ("admin",), {}, self._workload.id))
 
     async def start(self, tasks: Tasks) -> None:
         """Keep every issuer's keys fresh from now on, and wait shortly for the first ones."""

@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "explain": "Decide one call without sending it.",
     "test": "Run the cases of the policies folder.",
     "diff": "Say what changes between two configurations.",
+    "plan": "Check, show, compare and draw plans.",
+    "approvals": "See what agents ask of people, and answer it.",
     "token": "Mint a token for development.",
     "journal": "Read and verify the journal.",
     "runs": "Show what an agent did, step by step.",

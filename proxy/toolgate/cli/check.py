@@ -22,7 +22,15 @@ from toolgate.settings.sources import shortest, sources_of
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Note
-    from toolgate.load.report import BudgetsReport, DocumentReport, LatticeReport, PolicyReport, Report, ViewReport
+    from toolgate.load.report import (
+        BudgetsReport,
+        DocumentReport,
+        LatticeReport,
+        PlansReport,
+        PolicyReport,
+        Report,
+        ViewReport,
+    )
 
 _SHOWN_NOTES: Final = 10
 _EXAMPLES: Final = (
@@ -134,6 +142,7 @@ def _lines(report: Report, most: int | None) -> Iterator[str]:
     yield from (_lattice_line(pair) for pair in report.lattice if pair.effectful)
     yield from _policy_lines(report.policies, report.environment, most)
     yield from _budget_lines(report.budgets)
+    yield from _plan_lines(report.plans, report.environment, most)
     yield from _list_lines("  note", list(report.budgets.notes), most)
     yield from _note_lines("not enforced by this version", report.not_enforced, most)
     yield from _note_lines("covers what the catalogue may not tell", report.uncovered, most)
@@ -194,6 +203,17 @@ def _budget_lines(budgets: BudgetsReport) -> Iterator[str]:
     if budgets.by_run_only:
         only = ", ".join(f"`{each}`" for each in budgets.by_run_only)
         yield f"  for each run only: {only}; an agent that opens another run begins anew: add one with `scope: [principal]`"
+
+
+def _plan_lines(plans: PlansReport, here: str, most: int | None) -> Iterator[str]:
+    if not any(asdict(plans).values()):
+        return
+    orders = f"{counted(plans.orders, 'order')} to keep"
+    approved = " and ".join(f"`{console.printable(each)}`" for each in plans.approve)
+    yield f"plans: {orders}; {f'each is approved by {approved}' if approved else 'none needs an approval'}"
+    yield from _list_lines(f"  called as steps of a plan only, in {here}", [f"`{key}`" for key in plans.required], most)
+    yield from _list_lines("  called outside plans", [f"`{key}`" for key in plans.free], most)
+    yield from _list_lines("  dropped by no revision for free", [f"`{key}`" for key in plans.kept], most)
 
 
 def _refusing_all(policies: PolicyReport, folder: Path) -> Iterator[str]:

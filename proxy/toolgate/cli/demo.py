@@ -114,7 +114,7 @@ def _play(settings: Settings, example: Example, ledger: str, *, at_end: bool) ->
     host, port = _tcp("agent", settings.listen.agent)
     output = Output(gate=f"http://{host}:{port}", upstream=f"http://127.0.0.1:{example.upstream_port}")
     output.begin()
-    script = morning(f"{host}:{port}")
+    script = morning(f"{host}:{port}", example.plan)
     with contextlib.closing(Agent(host, port)) as agent, contextlib.suppress(StopIteration):
         ask = next(script)
         while output.call(ask, agent.ask(ask)):

@@ -14,15 +14,14 @@ import orjson
 
 from toolgate.cli import console
 from toolgate.cli.command import COULD_NOT, NO, Command
-from toolgate.cli.offline import not_known, situation_of
+from toolgate.cli.offline import not_known, principal_of, situation_of
 from toolgate.cli.options import Claim, Moment, load_settings, settings_options
 from toolgate.cli.project import load_project
 
 if TYPE_CHECKING:
     from toolgate.core.bundle import Bundle
     from toolgate.core.explanation import Explanation, Stage
-    from toolgate.core.model import Asked, Principal, Refusal
-    from toolgate.settings import Settings
+    from toolgate.core.model import Asked, Refusal
 
 _CALL_ID: Final = "explain"
 _HELD: Final = {True: ("holds", "green"), False: ("does not hold", "dim"), None: ("cannot tell", "yellow")}
@@ -102,7 +101,7 @@ def command(  # noqa: PLR0913 - each is an option of the command line
     from toolgate.core.explanation import explain  # noqa: PLC0415 - the loader; `--help` does without
     from toolgate.core.model import Call, Facts, Permit, RunFacts  # noqa: PLC0415
 
-    principal = _principal(settings, caller, roles, dict(claims), on_behalf_of)
+    principal = principal_of(settings, caller, roles, dict(claims), on_behalf_of)
     _judge_completed(completed, bundle)
     call = Call(_CALL_ID, time.time_ns() // 1_000_000 if now_ms is None else now_ms, principal, asked)
     run = RunFacts(completed=frozenset(completed))
@@ -126,21 +125,6 @@ def _judge_completed(completed: tuple[str, ...], bundle: Bundle) -> None:
         if name not in known:
             meant = did_you_mean(name, sorted(known))
             raise click.BadParameter(f"there is no operation `{name}`{meant}", param_hint="--completed")
-
-
-def _principal(
-    settings: Settings, caller: str | None, roles: tuple[str, ...], claims: dict[str, str], on_behalf_of: str | None
-) -> Principal:
-    """Who calls, as a verified token would say it."""
-    from toolgate.core.model import Principal  # noqa: PLC0415 - `--help` does without
-    from toolgate.settings.identity import anonymous_of  # noqa: PLC0415 - pydantic; as above
-
-    if caller is not None:
-        return Principal(caller, roles, claims, on_behalf_of)
-    if roles or claims or on_behalf_of is not None:
-        told = "`--role`, `--claim` and `--on-behalf-of` describe a principal; name it with `--as corp/alice`"
-        raise click.UsageError(told)
-    return anonymous_of(settings)
 
 
 def _named(operation: str, arguments: str | None) -> Asked:

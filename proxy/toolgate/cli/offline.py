@@ -8,12 +8,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from toolgate.core.bundle import Bundle, BundleError, Problem
 from toolgate.load.models import did_you_mean
 from toolgate.load.yaml import strict_load
 
 if TYPE_CHECKING:
-    from toolgate.core.model import Decision, Situation
+    from toolgate.core.model import Decision, Principal, Situation
+    from toolgate.settings import Settings
+
+
+def principal_of(
+    settings: Settings, caller: str | None, roles: tuple[str, ...], claims: dict[str, str], on_behalf_of: str | None
+) -> Principal:
+    """Who calls, as a verified token would say it."""
+    from toolgate.core.model import Principal  # noqa: PLC0415 - `--help` does without
+    from toolgate.settings.identity import anonymous_of  # noqa: PLC0415 - pydantic; as above
+
+    if caller is not None:
+        return Principal(caller, roles, claims, on_behalf_of)
+    if roles or claims or on_behalf_of is not None:
+        told = "`--role`, `--claim` and `--on-behalf-of` describe a principal; name it with `--as corp/alice`"
+        raise click.UsageError(told)
+    return anonymous_of(settings)
 
 
 def situation_of(given: str | None, bundle: Bundle) -> Situation:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from toolgate.cli import console
+from toolgate.cli.agreed import AGREEMENTS, agreement, names_of, plan_line, step_line
 from toolgate.cli.command import NO, Command
 from toolgate.cli.reading import clock_time, journal_options, open_journal
 from toolgate.cli.telling import asked, bill, opening, told, turn
@@ -69,12 +70,14 @@ def show(
     state = state_of(turns)
     if console.wants_json():
         head = {"run": wanted, "state": state, "started": _start(events), "turns": turns}
-        console.emit({**head, "steps": [_step_as_json(step) for step in steps]})
+        agreed = [event for event in events if event.get("event") in AGREEMENTS]
+        console.emit({**head, "agreed": agreed, "steps": [_step_as_json(step) for step in steps]})
         return
-    _print_run(str(wanted), _start(events) or events[0], steps, state)
-    for event in turns:
-        console.say()
-        console.say(turn(event))
+    _print_run(str(wanted), events, steps, state)
+    for event in events:
+        if event.get("event") in TURNS or event.get("event") in AGREEMENTS:
+            console.say()
+            console.say(turn(event) if event.get("event") in TURNS else agreement(event))
     if state in _HELD:
         console.say(f'\nlet it go on with: toolgate thaw --run {console.printable(str(wanted))} --why "…"')
 
@@ -99,7 +102,8 @@ def _start(events: list[Mapping[str, Json]]) -> Mapping[str, Json] | None:
     return next((event for event in events if event.get("event") == RUN_STARTED), None)
 
 
-def _print_run(run: str, first: Mapping[str, Json], steps: list[Step], state: State) -> None:
+def _print_run(run: str, events: list[Mapping[str, Json]], steps: list[Step], state: State) -> None:
+    first, names = _start(events) or events[0], names_of(events)
     refused = sum(step.decided.get("decision") != "permit" for step in steps)
     where = [step.decided.get("environment") for step in steps[:1]]
     began, calls = clock_time(int(first.get("at_ms", 0))), console.counted(len(steps), "call")
@@ -111,9 +115,11 @@ def _print_run(run: str, first: Mapping[str, Json], steps: list[Step], state: St
     )
     if opened := opening(first):
         console.say(f"  {opened}")
+    if planned := plan_line(events):
+        console.say(f"  {planned}")
     for step in steps:
         console.say()
-        for line in told(step):
+        for line in told(step, step_line(step.decided, names)):
             console.say(line)
 
 

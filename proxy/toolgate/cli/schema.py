@@ -36,7 +36,9 @@ _EXAMPLES: Final = (
 @click.command("schema", cls=Command, examples=_EXAMPLES)
 @settings_options
 @click.option("--action", "actions", multiple=True, metavar="OPERATION", help="Of `cedar`: only this; may be repeated.")
-@click.argument("file", required=False, type=click.Choice(["budgets", "cases", "cedar", "toolgate", "toolspec"]))
+@click.argument(
+    "file", required=False, type=click.Choice(["budgets", "cases", "cedar", "plan", "plans", "toolgate", "toolspec"])
+)
 def command(
     config: str | None,
     environment: str | None,
@@ -46,8 +48,8 @@ def command(
 ) -> None:
     """Print the schema of a file.
 
-    `toolgate` is toolgate.yaml, `toolspec` is a tool.yaml, `budgets` is budgets.yaml, `cases` is a file of test cases:
-    JSON Schema.
+    `toolgate` is toolgate.yaml, `toolspec` is a tool.yaml, `budgets` is budgets.yaml, `plans` is plans.yaml, `cases` is
+    a file of test cases, `plan` is a plan as an agent proposes it: JSON Schema.
     `cedar` is what policies may read: the Cedar schema of the operations an environment allows, made from their
     documents. Without FILE, list them.
     """
@@ -100,6 +102,8 @@ FILES: Final = {
     "budgets": "policies/budgets.yaml",
     "cases": "policies/tests/NAME.yaml",
     "cedar": "policies/NAME.cedar",
+    "plan": "POST /-/plans",
+    "plans": "policies/plans.yaml",
     "toolgate": "toolgate.yaml",
     "toolspec": "toolspecs/TOOL/tool.yaml",
 }
@@ -109,7 +113,7 @@ def published(name: str) -> dict[str, Any]:
     """The schema of a file: self-contained, closed, each key described."""
     made = _SCHEMAS[name]()
     body = _tidy(made, made.get("$defs", {}))
-    del body["$defs"]
+    body.pop("$defs", None)
     return {"$schema": _DIALECT, "$id": f"{_ROOT}/{name}.json", "title": FILES[name], **body}
 
 
@@ -142,6 +146,18 @@ def _budgets() -> dict[str, Any]:
     return schema
 
 
+def _plan() -> dict[str, Any]:
+    from toolgate.core.planform import PLAN_SCHEMA  # noqa: PLC0415 - the validator; `--help` does without
+
+    return dict(PLAN_SCHEMA)
+
+
+def _plans() -> dict[str, Any]:
+    from toolgate.load.plans import PlansFile  # noqa: PLC0415 - pydantic
+
+    return PlansFile.model_json_schema(by_alias=True)
+
+
 def _cases() -> dict[str, Any]:
     from toolgate.load.casefile import CaseEntry, FileEntry  # noqa: PLC0415 - pydantic
 
@@ -157,6 +173,8 @@ def _cases() -> dict[str, Any]:
 _SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "budgets": _budgets,
     "cases": _cases,
+    "plan": _plan,
+    "plans": _plans,
     "toolgate": _settings,
     "toolspec": _toolspec,
 }

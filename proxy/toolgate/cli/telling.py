@@ -36,7 +36,8 @@ def asked(decided: Mapping[str, Json]) -> str:
 
 def ruling(decided: Mapping[str, Json]) -> str:
     if decided.get("decision") == "permit":
-        return paint("permitted", "green")
+        approval = decided.get("approval")
+        return paint("permitted", "green") + (f", as {_said(approval)} lets it" if approval is not None else "")
     return f"{paint('BLOCKED', 'red')} {decided.get('code')}: {_said(decided.get('detail'))}"
 
 
@@ -84,10 +85,17 @@ def turn(event: Mapping[str, Json]) -> str:
         case "RunStopped", _:
             return f"{paint('stopped', 'red')}  {at}  {_said(event.get('why'))}"
         case "RunFinished", _:
-            return f"finished  {at}"
+            return f"finished  {at}{_skipped(event.get('skipped'))}"
         case _, action:
             done = paint("frozen", "red") if action == "freeze" else paint("thawed", "green")
             return f"{done}  {at}  by {_said(event.get('who'))}: {_said(event.get('why'))}"
+
+
+def _skipped(steps: Json) -> str:
+    """What of its plan a run left undone when it was closed."""
+    if not isinstance(steps, list) or not steps:
+        return ""
+    return f"  incomplete: {', '.join(f'`{_said(step)}`' for step in steps)} not done"
 
 
 def bill(steps: Iterable[Step]) -> str:
@@ -116,10 +124,15 @@ def _spent(costs: Json) -> str:
     return f", for {' and '.join(amounts)}" if amounts else ""
 
 
-def told(step: Step) -> Iterator[str]:
-    """A numbered step of a run, a line each for the reason, the ruling, what can be done and the outcome."""
+def told(step: Step, planned: str | None = None) -> Iterator[str]:
+    """A numbered step of a run, a line each for the reason, the ruling, what can be done and the outcome.
+
+    `planned`: which step of the run's plan it was.
+    """
     decided = step.decided
     yield f"{paint('Step ' + str(decided.get('number', '?')), 'bold')}: {asked(decided)}"
+    if planned:
+        yield f"  plan     {planned}"
     if decided.get("reason"):
         yield f'  reason   "{_said(decided["reason"])}"'
     yield f"  ruling   {ruling(decided)}"

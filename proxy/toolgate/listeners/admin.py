@@ -189,6 +189,7 @@ def step_json(step: Step) -> dict[str, Json]:
 
 _DECIDED: Final = (
     "number", "call", "at", "principal", "operation", "effect", "method", "path", "arguments", "asked", "reason",
+    "plan", "step", "attempt", "approval",
     "decision", "stage", "code", "detail", "hint", "violations", "statements",
 )  # fmt: skip
 _FINISHED: Final = (

@@ -36,7 +36,8 @@ _KEYS: Final = ("operation", "name", "arguments")
 class AgentApi:
     """Answers the gate's own paths on the agent listener."""
 
-    def __init__(self, calls: Calls, runs: Mapping[str, Respond], health: Health, voice: Voice, version: str) -> None:
+    def __init__(self, calls: Calls, beside: Mapping[str, Respond], health: Health, voice: Voice, version: str) -> None:
+        """`beside`: what else is answered, of runs, plans and approvals."""
         self._calls = calls
         self._gateway = calls.gateway
         self._voice = voice
@@ -49,7 +50,7 @@ class AgentApi:
                 "POST /-/explain": self._explain,
                 "GET /-/environment": self._environment,
                 "GET /-/openapi.json": self._openapi,
-                **runs,
+                **beside,
                 **health.routes,
             },
             voice,
@@ -70,13 +71,13 @@ class AgentApi:
         asked = asked_by_name(visit.request)
         if isinstance(asked, Refusal):
             return self._refused(asked, visit)
-        return await self._calls.take(visit.caller, asked, visit.request.reason)
+        return await self._calls.take(visit.caller, asked, visit.request.said)
 
     async def _explain(self, visit: Visit) -> Answer:
         asked = asked_by_name(visit.request)
         if isinstance(asked, Refusal):
             return self._refused(asked, visit)
-        call = self._gateway.new_call(visit.principal, asked, visit.request.reason, visit.caller.run)
+        call = self._gateway.new_call(visit.principal, asked, visit.request.said, visit.caller.run)
         bundle = self._gateway.bundle
         explanation = self._gateway.explain(call)
         decision = explanation.decision

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from toolgate.core.model import Header, OpenedRun, Principal, Refusal
+from toolgate.core.model import NOTHING_SAID, Header, OpenedRun, Principal, Refusal, Said
 
 
 class Request(NamedTuple):
@@ -21,7 +21,7 @@ class Request(NamedTuple):
     query: str
     headers: Mapping[str, str]  # lower-case names; without what frames, routes or claims
     body: bytes
-    reason: str | None = None
+    said: Said = NOTHING_SAID
     token: str | None = None
     run: str | None = None  # the token of the run it is made in
 

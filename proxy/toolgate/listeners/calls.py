@@ -12,7 +12,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from toolgate.core.bundle import Bundle
-from toolgate.core.model import Asked, Call, OpenedRun, Outcome, Principal, Refusal, Refused, Situation
+from toolgate.core.model import (
+    NOTHING_SAID,
+    Asked,
+    Call,
+    OpenedRun,
+    Outcome,
+    Principal,
+    Refusal,
+    Refused,
+    Said,
+    Situation,
+)
 from toolgate.listeners.answers import Answer, Caller, Streamed
 from toolgate.listeners.problem import Disclosure, disclosed, render
 from toolgate.listeners.retelling import Retelling
@@ -30,7 +41,7 @@ class Gateway(Protocol):
     @property
     def situation(self) -> Situation: ...
     def new_call(
-        self, principal: Principal, asked: Asked, reason: str | None = None, run: OpenedRun | None = None
+        self, principal: Principal, asked: Asked, said: Said = NOTHING_SAID, run: OpenedRun | None = None
     ) -> Call: ...
     async def handle(self, call: Call) -> Outcome: ...
     def explain(self, call: Call) -> Explanation: ...
@@ -108,9 +119,9 @@ class Calls:
         """
         return self.disclosure == "hide" or bool(self.gateway.bundle.catalog.declaring(method, path, query))
 
-    async def take(self, caller: Caller, asked: Asked, reason: str | None, *, bodiless: bool = False) -> Answer:
+    async def take(self, caller: Caller, asked: Asked, said: Said, *, bodiless: bool = False) -> Answer:
         """One call, from what was asked to its rendered outcome."""
-        call = self.gateway.new_call(caller.principal, asked, reason, caller.run)
+        call = self.gateway.new_call(caller.principal, asked, said, caller.run)
         if not self._places.try_take() and not await self._places.wait():
             refusal = refuse("gateway.overloaded", "the gate has as many calls in flight and waiting as it takes")
             return render(Refused(refusal), call.id, self.gateway.bundle, bodiless=bodiless)

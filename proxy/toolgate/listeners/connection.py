@@ -226,7 +226,7 @@ class Connection(RequestHandler):
             self._refuse(body, bodiless=bodiless)
             return False
         block = head.block
-        request = Request(head.method, head.path, head.query, block.kept, body, block.reason, block.token, block.run)
+        request = Request(head.method, head.path, head.query, block.kept, body, block.said, block.token, block.run)
         answer = await self._answer(request)
         if not await self._write(answer, keep=keep and not self._listener.draining):
             return False

@@ -51,7 +51,7 @@ class AgentFront:
         if request.path.startswith(OWN_PREFIX):
             return await self._own.answer(request, caller)
         asked = new(Wire, (request.method, request.path, request.query, request.headers, request.body))
-        return await self._calls.take(caller, asked, request.reason, bodiless=bodiless)
+        return await self._calls.take(caller, asked, request.said, bodiless=bodiless)
 
     def _caller(self, request: Request) -> Caller | Refusal:
         try:

@@ -5,13 +5,17 @@ RULE: nothing is listed that the listener does not answer; every code comes from
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 import orjson
 
+from toolgate.core.approval import ApprovalState
 from toolgate.core.codes import CODES
 from toolgate.core.model import Json
+from toolgate.core.plan import StepState
+from toolgate.core.planform import PLAN_SCHEMA
 from toolgate.listeners.tools import FORMATS
+from toolgate.listeners.wire import MAX_ID_CHARS, MAX_REASON_CHARS
 
 _TEXT: Final[Json] = {"type": "string"}
 _TEXTS: Final[Json] = {"type": "array", "items": _TEXT}
@@ -37,6 +41,7 @@ def own_document(version: str) -> bytes:
     )
 
 
+_ID: Final[Json] = {"in": "path", "required": True, "schema": {"type": "string"}}
 _RUN_TOKEN: Final[Json] = {
     "name": "Toolgate-Run",
     "in": "header",
@@ -67,9 +72,8 @@ def _paths() -> Json:
         "/-/run": {
             "get": _answers("getRun", "What has come of the run this is asked in.", "Run", parameters=[_RUN_TOKEN])
         },
-        "/-/run/finish": {
-            "post": _answers("finishRun", "Close it: no call of it is taken any more.", "Run", parameters=[_RUN_TOKEN])
-        },
+        "/-/run/finish": {"post": _finishes_run()},
+        **_plan_paths(),
         "/-/openapi.json": {"get": _answers("getOpenapi", "This document.", None)},
         "/-/live": {"get": _answers("isLive", "The process answers.", None)},
         "/-/ready": {"get": _answers("isReady", "Calls can be taken; 503 says why not.", "Ready", unready=True)},
@@ -92,8 +96,11 @@ def _answers(
 
 def _asks(operation_id: str, summary: str, schema: str | None = None) -> dict[str, Json]:
     body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CallByName"}}}}
-    reason = {"name": "Toolgate-Reason", "in": "header", "schema": {"type": "string", "maxLength": 512}}
-    return {**_answers(operation_id, summary, schema), "requestBody": body, "parameters": [reason, _RUN_TOKEN]}
+    said = [
+        {"name": f"Toolgate-{name}", "in": "header", "schema": {"type": "string", "maxLength": most}}
+        for name, most in (("Reason", MAX_REASON_CHARS), ("Plan", MAX_ID_CHARS), ("Step", MAX_ID_CHARS))
+    ]
+    return {**_answers(operation_id, summary, schema), "requestBody": body, "parameters": [*said, _RUN_TOKEN]}
 
 
 def _opens_run() -> Json:
@@ -102,10 +109,39 @@ def _opens_run() -> Json:
         "openRun", "Open a run; its token names it in `Toolgate-Run`.", "OpenedRun", parameters=[_RUN_TOKEN]
     )
     asks["responses"]["201"] = asks["responses"].pop("200")
+    return asks | _carries("NewRun")
+
+
+def _finishes_run() -> Json:
+    asks = _answers("finishRun", "Close it: no call of it is taken any more.", "Run", parameters=[_RUN_TOKEN])
+    return asks | _carries("RunEnd")
+
+
+def _plan_paths() -> Json:
+    trial = {
+        "name": "dry_run", "in": "query", "schema": {"enum": ["0", "1"]},
+        "description": "1: only say whether it would be locked.",
+    }  # fmt: skip
+    named = {**_ID, "name": "plan", "description": "Its id or digest."}
+    proposes = _answers(
+        "proposePlan", "Propose a plan; what is accepted is locked.", "Plan", parameters=[trial, _RUN_TOKEN]
+    )
+    proposes["responses"] |= {"201": {**proposes["responses"]["200"], "description": "Locked."}}
+    proposes["responses"]["200"]["description"] = "It would be locked (`dry_run`)."
+    revises = _answers("revisePlan", "Replace the plan of the run.", "Plan", parameters=[named, trial, _RUN_TOKEN])
+    shows = _answers("getPlan", "A plan, and what each of its steps is in.", "Plan", parameters=[named])
+    approval = {**_ID, "name": "approval", "description": "As `recovery.approval` of a refusal named it."}
+    waits = _answers("getApproval", "Whether a person has answered.", "Approval", parameters=[approval])
     return {
-        **asks,
-        "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewRun"}}}},
+        "/-/plans": {"post": proposes | _carries("NewPlan", is_required=True)},
+        "/-/plans/{plan}": {"put": revises | _carries("NewPlan", is_required=True), "get": shows},
+        "/-/approvals/{approval}": {"get": waits},
     }
+
+
+def _carries(schema: str, *, is_required: bool = False) -> Json:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"requestBody": {"required": is_required, "content": content}}
 
 
 def _responses() -> Json:
@@ -155,6 +191,7 @@ def _schemas() -> dict[str, Json]:
             }
         ),
         **_runs(),
+        **_plans(),
         "Ready": _object(
             {"bundle": _object({"revision": _TEXT, "last_error": {"type": ["string", "null"]}}), "reason": _TEXT},
             "bundle",
@@ -186,12 +223,45 @@ def _runs() -> dict[str, Json]:
                 "run": _TEXT, "parent": or_null, "expires_at": or_null, "deadline_at": or_null, "age_s": count,
                 "calls": count, "refusals": count, "stopped": or_null, "frozen": or_null,
                 "balances": {"type": "object", "additionalProperties": _object(amounts)},
-                "budgets": {"type": "array", "items": budget}, "plan": or_null, "steps": {"type": "array"},
+                "budgets": {"type": "array", "items": budget}, "plan": or_null,
+                "steps": {"type": "array", "items": _plan_step()},
                 "finished": {"const": True},
             },
             "run", "calls", "refusals", "balances",
         ),
     }  # fmt: skip
+
+
+def _plans() -> dict[str, Json]:
+    return {
+        "NewPlan": PLAN_SCHEMA,
+        "Plan": _object(
+            {
+                "plan": {"type": ["string", "null"], "description": "null: a new one that was only tried"},
+                "digest": _TEXT, "revision": _TEXT, "environment": _TEXT, "run": _TEXT, "goal": _TEXT,
+                "expires_at": _TEXT, "replans_left": {"type": "integer"},
+                "steps": {"type": "array", "items": _plan_step()},
+                "document": {"$ref": "#/components/schemas/NewPlan"}, "dry_run": {"const": True},
+            },
+            "plan", "digest", "revision", "environment", "run", "goal", "expires_at", "replans_left", "steps",
+        ),
+        "Approval": _object({
+            "approval": _TEXT, "state": {"enum": list(get_args(ApprovalState))}, "expires_at": _TEXT,
+            "comment": {"type": ["string", "null"]},
+        }),
+        "RunEnd": {
+            "type": "object",
+            "properties": {
+                "incomplete": {"type": "boolean", "description": "true: close it although its plan is not done"},
+            },
+            "additionalProperties": False,
+        },
+    }  # fmt: skip
+
+
+def _plan_step() -> Json:
+    states = {"enum": list(get_args(StepState))}
+    return _object({"stepId": _TEXT, "name": _TEXT, "operationId": _TEXT, "state": states})
 
 
 def _tool() -> Json:
@@ -216,7 +286,10 @@ def _problem() -> Json:
         "action", "hint", "alternatives",
     )  # fmt: skip
     violation = _object(
-        {"path": _TEXT, "keyword": _TEXT, "message": _TEXT, "expected": {}, "suggestion": _TEXT},
+        {
+            "path": _TEXT, "keyword": _TEXT, "message": _TEXT, "expected": {}, "suggestion": _TEXT,
+            "code": _TEXT, "hint": _TEXT,
+        },
         "path", "keyword", "message",
     )  # fmt: skip
     return _object({

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Recovery, Refusal
+from toolgate.core.model import Principal, Recovery, Refusal
 from toolgate.listeners.answers import Answer
 from toolgate.listeners.routes import Respond, Visit
 from toolgate.listeners.voice import Voice
@@ -23,12 +23,15 @@ _HOLDERS: Final[Mapping[Role, frozenset[str]]] = {
 }
 
 
+def holds(role: Role, principal: Principal) -> bool:
+    return not _HOLDERS[role].isdisjoint(principal.roles)
+
+
 def requiring(role: Role, respond: Respond, voice: Voice) -> Respond:
     """Answer a path only for principals who hold the role."""
-    holders = _HOLDERS[role]
 
     async def answer(visit: Visit) -> Answer:
-        if holders.isdisjoint(visit.principal.roles):
+        if not holds(role, visit.principal):
             return voice.refused(_lacking(role), bodiless=visit.bodiless)
         return await respond(visit)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -63,26 +63,40 @@ class Visit:
         return found
 
 
+class _Template(NamedTuple):
+    """A path with one segment of its own: what stands before it and after it."""
+
+    before: str
+    after: str
+    respond: Respond
+
+
 class Routes:
     """What exists under `/-/` on one listener."""
 
     def __init__(self, table: Mapping[str, Respond], voice: Voice) -> None:
         self._exact = {line: respond for line, respond in table.items() if "{" not in line}
-        self._under = {line.partition("{")[0]: respond for line, respond in table.items() if "{" in line}
+        self._templates = [_template(line, respond) for line, respond in table.items() if "{" in line]
         self._lines = tuple(table)
         self._voice = voice
 
     async def answer(self, request: Request, caller: Caller) -> Answer:
         method = "GET" if request.method == "HEAD" else request.method
         line = f"{method} {request.path}"
-        respond = self._exact.get(line)
-        if respond is not None:
-            return await respond(Visit(request, caller, self._voice.new_id()))
-        before, _, segment = line.rpartition("/")
-        respond = self._under.get(f"{before}/")
-        if respond is not None and segment:
-            return await respond(Visit(request, caller, self._voice.new_id(), segment))
-        return self._voice.refused(self._unknown(line), bodiless=request.method == "HEAD")
+        respond, segment = self._exact.get(line), ""
+        if respond is None:
+            respond, segment = self._templated(line)
+        if respond is None:
+            return self._voice.refused(self._unknown(line), bodiless=request.method == "HEAD")
+        return await respond(Visit(request, caller, self._voice.new_id(), segment))
+
+    def _templated(self, line: str) -> tuple[Respond | None, str]:
+        """What answers a path with one segment of its own, and that segment."""
+        for before, after, respond in self._templates:
+            segment = line[len(before) : len(line) - len(after)]
+            if segment and "/" not in segment and line.startswith(before) and line.endswith(after):
+                return respond, segment
+        return None, ""
 
     def _unknown(self, line: str) -> Refusal:
         code = CODES["tool.unknown"]
@@ -94,6 +108,18 @@ class Routes:
             Recovery(code.action, hint),
             stage="tool",
         )
+
+
+def _template(line: str, respond: Respond) -> _Template:
+    before, _, rest = line.partition("{")
+    return _Template(before, rest.partition("}")[2], respond)
+
+
+def missing(what: str, segment: str, hint: str) -> Refusal:
+    """SECURITY: one and the same answer for what is not there and for what belongs to somebody else."""
+    code = CODES["tool.unknown"]
+    detail = f"there is no {what} `{segment[:_ECHOED_CHARS]}` here"
+    return Refusal(code, detail, Recovery(code.action, hint), stage="tool")
 
 
 def json_of(request: Request, what: str, hint: str) -> Json | Refusal:

@@ -21,15 +21,18 @@ from toolgate.core.model import Json, Principal, Refusal
 from toolgate.core.scope import subject_of
 from toolgate.core.wiretext import echo, pointer
 from toolgate.listeners.answers import Answer
+from toolgate.listeners.plans import steps_json
 from toolgate.listeners.routes import Respond, Visit, invalid, json_of, unknown_key
 from toolgate.listeners.voice import Voice
 from toolgate.ports import LedgerError
-from toolgate.runs import Look, Runs
+from toolgate.runs import Closing, Look, Runs
 
 _KEYS: Final = ("parent", "labels")
 _MAX_LABELS: Final = 16
 _MAX_VALUE: Final = 256
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_CLOSE_KEYS: Final = ("incomplete",)
+_CLOSE_AS_JSON: Final = 'Send nothing, or {"incomplete": true}, as `Content-Type: application/json`.'
 _AS_JSON: Final = "Send nothing, or one JSON object with `parent` and `labels`, as `Content-Type: application/json`."
 
 
@@ -60,12 +63,17 @@ class RunsApi:
         return visit.json({"run": run.id, "token": token, "expires_at": timestamp(run.expires_ms)}, status=201)
 
     async def _show(self, visit: Visit) -> Answer:
+        await self._runs.catch_up(visit.principal, visit.caller.run)
         return visit.json(self._told(visit))
 
     async def _finish(self, visit: Visit) -> Answer:
+        closing = _closing(visit)
+        if isinstance(closing, Refusal):
+            return self._voice.refused(closing, bodiless=visit.bodiless)
+        await self._runs.catch_up(visit.principal, visit.caller.run)
         before = self._told(visit)
         try:
-            refusal = await self._runs.finish(visit.principal, visit.caller.run)
+            refusal = await self._runs.finish(visit.principal, visit.caller.run, self._bundle(), closing)
         except LedgerError as error:
             return self._unwritten(error, visit)
         if refusal is not None:
@@ -101,8 +109,8 @@ def run_json(look: Look, bundle: Bundle) -> dict[str, Json]:
         "frozen": _why_frozen(look),
         "balances": {each.budget.dimension: _amounts(each) for each in _tightest(balances)},
         "budgets": [_budget_json(each, call.principal, bundle) for each in balances],
-        "plan": None,
-        "steps": [],
+        "plan": facts.plan.locked.id if facts.plan is not None else None,
+        "steps": steps_json(facts.plan, bundle) if facts.plan is not None else [],
     }
 
 
@@ -145,6 +153,24 @@ def _amounts(balance: Balance) -> dict[str, str]:
     budget = balance.budget
     amounts = {"given": budget.given, "taken": balance.taken, "left": balance.left}
     return {name: text_of(budget.dimension, amount) for name, amount in amounts.items()}
+
+
+def _closing(visit: Visit) -> Closing | Refusal:
+    """How a run is to be closed; an empty body asks for one whose plan is done."""
+    if not visit.request.body:
+        return "complete"
+    value = json_of(visit.request, "the end of a run", _CLOSE_AS_JSON)
+    if isinstance(value, Refusal):
+        return value
+    if not isinstance(value, dict):
+        return invalid("", "type", "the end of a run is an object with `incomplete`, which is optional")
+    unknown = unknown_key(value, _CLOSE_KEYS, "the end of a run has `incomplete`")
+    if unknown is not None:
+        return unknown
+    anyway = value.get("incomplete", False)
+    if not isinstance(anyway, bool):
+        return invalid("/incomplete", "type", "`incomplete` is true or false")
+    return "anyway" if anyway else "complete"
 
 
 def _asked(visit: Visit) -> tuple[str | None, Mapping[str, str]] | Refusal:

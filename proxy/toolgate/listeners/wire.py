@@ -21,7 +21,7 @@ from aiohttp.http_exceptions import (
 )
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Recovery, Refusal
+from toolgate.core.model import Recovery, Refusal, Said
 from toolgate.core.suggest import near
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ MAX_FIELD_BYTES: Final = (
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_REASON_CHARS: Final = 512
+MAX_ID_CHARS: Final = 128  # of a plan or a step
 
 _STAGE: Final = "wire"
 _MAX_LENGTH_DIGITS: Final = 18
 _RETRY_AFTER_S: Final = {"gateway.overloaded": 1.0, "gateway.draining": 1.0}
-_LATER: Final = frozenset({"toolgate-plan", "toolgate-step"})
 _OURS: Final = "toolgate-"
-_MEANT: Final = ("reason", "run", "token")
-_KNOWN: Final = _LATER | {f"{_OURS}{name}" for name in _MEANT}
+_MEANT: Final = ("plan", "reason", "run", "step", "token")
+_KNOWN: Final = frozenset(f"{_OURS}{name}" for name in _MEANT)
 # RFC 9110 §7.6.1, §10.1.1, and what frames or routes the message: ours on both sides, so no one behind the gate sees it.
 _FRAMING: Final = frozenset({
     "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
@@ -71,6 +71,8 @@ _NAMES: Final[dict[bytes, str]] = {
     spelled.encode(): name for name in _COMMON for spelled in (name, name.title(), name.upper())
 }
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}")  # RFC 9110 §5.6.2, without `_`: CGI reads it as `-`
+_NAMING: Final = ("plan", "step")
+_ID: Final = re.compile(rf"[!-~]{{1,{MAX_ID_CHARS}}}")
 _ANY_HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
 
@@ -112,7 +114,7 @@ class Block:
     content_length: int | None
     chunked: bool
     expects_continue: bool
-    reason: str | None
+    said: Said
     token: str | None
     run: str | None = None  # the token of the run it is made in
 
@@ -241,7 +243,7 @@ def _judge_block(raw: RawHeaders, rules: Rules) -> Block | Refusal:
         int(length) if length is not None else None,
         "transfer-encoding" in headers,
         "expect" in headers,
-        headers.get("toolgate-reason") or None,
+        Said(headers.get("toolgate-reason") or None, headers.get("toolgate-plan"), headers.get("toolgate-step")),
         _token(headers, rules),
         headers.get("toolgate-run"),
     )
@@ -340,12 +342,19 @@ def _own_fault(headers: Mapping[str, str]) -> Refusal | None:
             continue
         if name not in _KNOWN:
             return refuse("request.header", f"the header `{name}` is reserved and not known to this gate", _meant(name))
-        if name in _LATER:
-            return refuse("request.header", f"the header `{name}` has no meaning here: this version locks no plans")
     if len(headers.get("toolgate-reason", "")) > MAX_REASON_CHARS:
         detail = f"the header `toolgate-reason` is longer than {MAX_REASON_CHARS} characters"
         return refuse("request.header", detail, "Shorten the reason.")
-    return None
+    return next((fault for name in _NAMING if (fault := _naming_fault(name, headers)) is not None), None)
+
+
+def _naming_fault(name: str, headers: Mapping[str, str]) -> Refusal | None:
+    """SECURITY: a name that could name nothing is refused, and not taken for none: the call would be matched to any step."""
+    given = headers.get(f"{_OURS}{name}")
+    if given is None or _ID.fullmatch(given):
+        return None
+    detail = f"the header `{_OURS}{name}` is not the id of a {name}: 1 to {MAX_ID_CHARS} visible characters"
+    return refuse("request.header", detail, f"Send the id as POST /-/plans told it, or leave `{_OURS}{name}` out.")
 
 
 def _meant(name: str) -> str | None:
