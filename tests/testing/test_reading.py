@@ -215,6 +215,7 @@ SLIPS = [
     ("- {note: n, call: {operation: t.o}, facts: {now: yesterday}, want: {permit: true}}", "1: config.value: `facts.now` must be a date and time such as `2026-11-22T08:00:00Z`"),
     ("- {note: n, call: {operation: t.o}, facts: {now: 0001-01-01}, want: {permit: true}}", "1: config.value: `facts.now` must lie between 1971 and 2199"),
     ("- {note: n, call: {operation: t.o}, facts: {run: {completed: [list]}}, want: {permit: true}}", "1: config.value: `facts.run.completed.0` must be `tool.operationId`"),
+    ("- {note: n, call: {operation: t.o}, facts: {plan: {steps: [{stepId: fetch}], done: [fetchh]}}, want: {permit: true}}", "1: config.value: `facts.plan` speaks of the step `fetchh`, which `steps` does not have; did you mean `fetch`?"),
     ("- {note: n, call: {operation: t.o}, facts: {run: {calls: -1}}, want: {permit: true}}", "1: config.value: `facts.run.calls` must be greater than or equal to 0"),
     ("- {note: n, call: {operation: t.o}, environment: [], want: {permit: true}}", "1: config.value: `environment` must name at least one environment, such as `prod`"),
     ("- {note: n, matrix: {arguments.x: []}, call: {operation: t.o}, want: {permit: true}}", "1: case.matrix: `arguments.x` lists no value, so the case would never run"),

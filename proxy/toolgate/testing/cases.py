@@ -18,13 +18,15 @@ from typing import Any, Final
 import orjson
 
 from toolgate.core.bundle import BundleError, Problem
-from toolgate.core.model import Asked, Freeze, Json, Named, Principal, RunFacts, Wire
+from toolgate.core.model import Asked, Freeze, Json, Named, Principal, RunFacts, Said, Wire
 from toolgate.load.casefile import (
     ALL,
     FIXTURES,
     CallEntry,
+    CaseAnswer,
     CaseFile,
     FixturesEntry,
+    PlanEntry,
     PrincipalEntry,
     RunEntry,
     WrittenCase,
@@ -60,6 +62,9 @@ class Case:
     levels: CaseLevels
     repeats: int  # how often in a row the refusal of this call was given before
     freezes: Mapping[str, Freeze]
+    said: Said  # the plan and the step it names
+    plan: PlanEntry | None  # that is locked in the run
+    answer: CaseAnswer | None  # what came of asking a person for this call
     want: Mapping[str, Json]
     written: WrittenCase
 
@@ -243,6 +248,9 @@ def _case(written: WrittenCase, shared: _Shared) -> Case:
         unready=facts.unready,
         levels=levels_of(facts, at_ms),
         repeats=facts.loops.identical_refusals,
+        said=Said(None, entry.call.plan, entry.call.step),
+        plan=facts.plan,
+        answer=facts.approval,
         freezes={name: Freeze("somebody", why, at_ms) for name, why in facts.frozen.items()},
         want={key: getattr(entry.want, key) for key in sorted(entry.want.model_fields_set)},
         written=written,

@@ -14,7 +14,16 @@ from toolgate.core.codes import CODES
 from toolgate.testing.running import Result, Served, code_of, operation_of, statements_of
 
 # Codes that arise before there is a call, beside one or after it was permitted; no case can bring them about.
-_ELSEWHERE: Final = ("request.", "auth.", "plan.recursion", "upstream.", "gateway.", "internal.")
+_ELSEWHERE: Final = (
+    "request.",
+    "auth.",
+    "plan.incomplete",
+    "plan.recursion",
+    "plan.replan_limit",
+    "upstream.",
+    "gateway.",
+    "internal.",
+)
 DECIDED_CODES: Final = tuple(code for code in CODES if code == "gateway.frozen" or not code.startswith(_ELSEWHERE))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from toolgate.core.approval import Approvals
 from toolgate.core.guards import first_short
 from toolgate.core.mask import Masked
 from toolgate.core.model import (
@@ -25,6 +26,7 @@ from toolgate.core.model import (
     Short,
     Situation,
 )
+from toolgate.core.plan import PlanFacts
 
 
 @dataclass
@@ -48,7 +50,8 @@ class FakeLedger:
     """A ledger in a list, that takes a record where its guards hold against `levels`.
 
     Set `broken` to an exception to make the next writes fail, or `short` to a guard that does not hold whatever `levels`
-    say. `run`, `levels`, `frozen` and `loops` are what it says of any call; `settled` is what came with each `Finished`.
+    say. `run`, `levels`, `frozen`, `loops`, `plan` and `approvals` are what it says of any call; `settled` is what came
+    with each `Finished`.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -60,9 +63,16 @@ class FakeLedger:
     short: Short | None = None
     taken: list[Guard] = field(default_factory=list)
     settled: list[Settlement] = field(default_factory=list)
+    plan: PlanFacts | None = None
+    approvals: Approvals | None = None
 
     def facts(self, _keys: Iterable[str], _at_ms: int, situation: Situation = NOTHING_KNOWN) -> Facts:
-        return Facts(self.levels, self.run, situation, self.frozen, self.loops)
+        return Facts(
+            self.levels, self.run, situation, self.frozen, self.loops, plan=self.plan, approvals=self.approvals
+        )
+
+    async def catch_up(self, _named: str) -> bool:
+        return False
 
     async def record(self, event: Event, guards: Sequence[Guard]) -> Short | None:
         short = self.short or first_short(guards, self.levels, event.at_ms)

@@ -25,7 +25,9 @@ from toolgate.core.model import (
     Situation,
 )
 from toolgate.core.policy import NearMiss
+from toolgate.testing.answers import Answers
 from toolgate.testing.cases import ANONYMOUS, Case, Suite, runs_in
+from toolgate.testing.planned import plan_of
 from toolgate.testing.wants import Difference, differences
 
 _CALL_ID: Final = "test"
@@ -92,12 +94,24 @@ def decide(case: Case, bundle: Bundle, anonymous: Principal) -> Decision:
 def decide_served(case: Case, served: Served, anonymous: Principal | None) -> Decision:
     """As `decide`, by a bundle that was looked through already: for suites."""
     call, facts, bundle = _call(case, anonymous), _facts(case, served), served.bundle
-    checked = engine.check(call, facts, bundle)
-    decision = checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
+    plan = plan_of(case, call, facts, bundle)
+    if isinstance(plan, Refusal):
+        return plan
+    facts = facts._replace(plan=plan)
+    decision = _decided(call, facts, bundle)
+    asking = decision.opens if isinstance(decision, Refusal) else None
+    if asking is not None and case.answer is not None:
+        facts = facts._replace(approvals=Answers(asking, case.answer))
+        decision = _decided(call, facts, bundle)
     if isinstance(decision, Permit):
         return decision
     before = facts._replace(loops=LoopFacts(signature_of(decision), case.repeats))
     return engine.consequence(call, decision, before, bundle).refusal
+
+
+def _decided(call: Call, facts: Facts, bundle: Bundle) -> Decision:
+    checked = engine.check(call, facts, bundle)
+    return checked if isinstance(checked, Refusal) else engine.decide(checked, facts, bundle)
 
 
 def _result(case: Case, served: Served, anonymous: Principal | None, clock: Callable[[], float]) -> Result:
@@ -117,6 +131,8 @@ def _reasons(case: Case, served: Served, anonymous: Principal | None, decision: 
         case "policy.not_allowed":
             explained = explain(_call(case, anonymous), _facts(case, served), served.bundle)
             yield from (_near_told(miss) for stage in explained.stages for miss in stage.near_misses)
+        case "plan.required" if case.plan is None:
+            yield "it is called as a step of a plan only: give the case the run's plan, or `{}` for one of this call alone, under `facts.plan`"
         case "environment.not_ready":
             for each in served.bundle.live:
                 if each.type not in case.resources:
@@ -131,7 +147,8 @@ def _near_told(miss: NearMiss) -> str:
 
 
 def _call(case: Case, anonymous: Principal | None) -> Call:
-    return Call(_CALL_ID, case.at_ms, case.principal or anonymous or _NOBODY, case.asked)
+    principal = case.principal or anonymous or _NOBODY
+    return Call(_CALL_ID, case.at_ms, principal, case.asked, plan=case.said.plan, step=case.said.step)
 
 
 def _facts(case: Case, served: Served) -> Facts:
