@@ -58,7 +58,7 @@ imports: $(VENV)/.tools ## the arrows of docs/design.md
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.tools ## write the generated pages (errors, settings, toolspec reference) anew
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 lock: $(VENV)/.tools ## write the lock files after a change of dependencies (UPGRADE=1: the newest of everything)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

@@ -20,7 +20,7 @@ budgets:
 limits:
   - {name: pace, scope: [principal, tool], rate: 900000/s, burst: 900000}
   - {name: in-flight, scope: [run], concurrency: 1000}
-loops: {identical_calls: 1000000, window_s: 60, identical_refusals: 3, denied_attempts: 20}
+loops: {identical_calls: 1000000, window_s: 60, denied_attempts: 1000000}
 """
 _RUNS = "runs: {max_open: 1000000}\n"  # one principal opens all that are weighed
 

@@ -72,15 +72,15 @@ class Issuer:
         public = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
         return json.dumps({"keys": [{**public, "kid": "one", "use": "sig", "alg": "ES256"}]})
 
-    def token(self) -> str:
+    def token(self, subject: str = "agent-7", roles: Sequence[str] = ("clerk", "reader")) -> str:
         now_s = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000_000
         claims = {
             "iss": "https://id.example.com",
             "aud": "toolgate",
-            "sub": "agent-7",
+            "sub": subject,
             "iat": now_s,
             "exp": now_s + 3600,
-            "roles": ["clerk", "reader"],
+            "roles": list(roles),
             "staff": True,
             "team": "billing",
         }

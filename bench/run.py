@@ -19,6 +19,7 @@ from typing import Any
 
 from bench import budgets, everything, workload
 from bench.everything import Issuer
+from bench.plans import Planned
 from bench.processes import Running, free_port, free_ports, imports_only, memory_mb, module, opened, toolgate
 from bench.report import Measured, OpenRuns, Report, Started
 from bench.runs import weigh
@@ -37,6 +38,7 @@ class Kind:
     cases: Callable[[int, int], Sequence[Case]]
     only_smallest: bool = False
     weigh_runs: bool = False
+    renewed: Callable[[Case, int, float], Case] | None = None  # where a request can be sent once only: fresh ones
 
     def sizes(self, asked: Sequence[int]) -> Sequence[int]:
         return asked[:1] if self.only_smallest else asked
@@ -44,7 +46,7 @@ class Kind:
 
 def _kinds() -> Sequence[Kind]:
     issuer = Issuer()
-    token = issuer.token()
+    token, planned = issuer.token(), Planned(issuer)
     return (
         Kind("", workload.write_gate, workload.cases),
         Kind(
@@ -52,6 +54,7 @@ def _kinds() -> Sequence[Kind]:
             partial(everything.write_gate, issuer=issuer),
             lambda operations, port: everything.cases(operations, port, token),
         ),
+        Kind(", planned", planned.write_gate, planned.cases, only_smallest=True, renewed=planned.renewed),
         _counting("budgets", ""),
         _counting("budgets in memory", "ledger: 'memory:'\n"),
     )
@@ -159,6 +162,8 @@ def _round(
 
 
 def _measure(effort: Effort, side: Side, case: Case, generator: subprocess.Popen[str], *, rate: int | None) -> Measured:
+    if side.kind is not None and side.kind.renewed is not None:
+        case = side.kind.renewed(case, side.process.port, effort.warm_up_s + effort.seconds)
     order = {
         "port": side.process.port,
         "pid": side.process.pid,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests.e2e.world import Heard, World, ask, example, free_port, running
+from tests.e2e.world import Heard, World, ask, example, running
+from tests.support.ports import free_port
 from tests.support.waiting import think, until
 
 from toolgate.cli import main

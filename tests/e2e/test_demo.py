@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.world import ROOT, free_port
+from tests.e2e.world import ROOT
+from tests.support.ports import free_port
 
 _HEAD = [sys.executable, "-m", "toolgate.cli", "demo"]
 
@@ -32,8 +33,7 @@ def _environment() -> dict[str, str]:
 def checkout(tmp_path: Path) -> Path:
     """What the demo needs of a checkout, in a folder of its own: what it writes is nobody else's."""
     home = tmp_path / "checkout"
-    shutil.copytree(ROOT / "examples" / "metrics_upstream", home / "examples" / "metrics_upstream")
-    for name in ("toolspecs", "policies"):
+    for name in ("examples", "toolspecs", "policies"):
         shutil.copytree(ROOT / name, home / name)
     shutil.copy(ROOT / "toolgate.yaml", home)
     return home
@@ -82,6 +82,11 @@ def test_once_plays_the_morning_and_ends_with_0(checkout: Path) -> None:
         "request.framing",
         "policy.denied",
         "environment.resource_omitted",
+        "plan.required",
+        "plan.rejected",
+        "plan.out_of_order",
+        "plan.arguments_changed",
+        "plan.replan_limit",
         "budget.exhausted",
     ]
 
@@ -111,6 +116,10 @@ def test_a_person_reads_what_was_asked_what_came_back_and_the_hint(checkout: Pat
     assert "422 MetricOmitted (environment.resource_omitted)" in done.stdout
     assert "is blocked: Critical metric; removal prohibited" in done.stdout
     assert "by      `critical-metrics-stay`" in done.stdout
+    assert "Summary cannot be generated before data availability" in done.stdout
+    assert "409 OutOfOrderStep (plan.out_of_order)" in done.stdout
+    assert "403 PlanRegenerationLimitError (plan.replan_limit)" in done.stdout
+    assert "exceeded max retries (2)" in done.stdout
     assert "403 BudgetExceeded (budget.exhausted)" in done.stdout
     assert "all as expected" in done.stdout
     assert "\x1b" not in done.stdout

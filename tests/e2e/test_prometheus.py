@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from tests.e2e.world import World, ask, example, free_port, keep_only, running
+from tests.e2e.world import World, ask, example, keep_only, running
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests.e2e.world import World, ask, example, free_port, running
+from tests.e2e.world import World, ask, example, running
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 from toolgate.cli import main
@@ -29,6 +30,13 @@ def _critical(world: World) -> list[str]:
 def _digest(world: World) -> dict[str, Any]:
     metrics = [{"name": name, "avg": 3.5} for name in _critical(world)]
     return {"title": "Weekly", "cluster": "eu-1", "metrics": metrics}
+
+
+def _plan_to_publish(world: World) -> None:
+    """Lock the smallest plan that a digest is published by (`required_for` of the example's plans.yaml)."""
+    plan = {"goal": "publish", "steps": [{"stepId": "publish", "operationId": "reports.publish"}]}
+    locked = ask(world.agent_port, "POST", "/-/plans", plan)
+    assert locked.status == 201, locked.content
 
 
 def _command(world: World, *words: str) -> str:
@@ -124,7 +132,7 @@ def test_the_way_forward_of_the_vanished_metric_works(world: World) -> None:
 
 
 def test_a_digest_waits_for_its_data(morning: World) -> None:
-    """The ordering rule without a plan: no digest before a cluster was queried in this run, and then it is published."""
+    """The ordering rule of a policy: no digest before a cluster was queried in this run, and then it is published."""
     digest = _digest(morning)
     heard = ask(morning.agent_port, "POST", _REPORTS, digest)
     problem = heard.json
@@ -138,12 +146,14 @@ def test_a_digest_waits_for_its_data(morning: World) -> None:
     assert ask(morning.agent_port, "POST", _REPORTS, digest).status == 403, "what failed has completed nothing"
 
     assert ask(morning.agent_port, "POST", _QUERY, _CPU).status == 200
+    _plan_to_publish(morning)
     assert ask(morning.agent_port, "POST", _REPORTS, digest).status == 201
 
 
 def test_a_statement_on_trial_stops_nothing_and_is_journaled(morning: World) -> None:
     """Audit: the digest without a look for anomalies is published; the journal and the metric say what would have been."""
     ask(morning.agent_port, "POST", _QUERY, _CPU)
+    _plan_to_publish(morning)
     published = ask(morning.agent_port, "POST", _REPORTS, _digest(morning))
     assert published.status == 201
     event = _decided(morning, published.headers["toolgate-call"])
@@ -260,6 +270,7 @@ def test_the_upstreams_own_errors_pass_through(world: World) -> None:
 def test_a_location_points_back_through_the_gate(world: World) -> None:
     """A published report is found where the answer says, on the gate."""
     assert ask(world.agent_port, "POST", _QUERY, _CPU).status == 200
+    _plan_to_publish(world)
     published = ask(world.agent_port, "POST", _REPORTS, _digest(world))
     assert published.status == 201
     assert published.json["summary"]["cpu"]["avg"] < 95

@@ -6,17 +6,16 @@ RULE: what the tests talk to is what users run: the shipped files, two processes
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from itertools import count
 from pathlib import Path
 from typing import Any
+
+from tests.support.ports import free_port
 
 from toolgate.demo.example import Example, find, moved
 from toolgate.demo.processes import sidecar, upstream
@@ -53,19 +52,6 @@ class Heard:
         return json.loads(self.content)
 
 
-# Below those the kernel gives to outgoing connections, any of which could take a port between our look and its use; and
-# beginning elsewhere in each process that runs tests.
-_PORTS = count(20_000 + os.getpid() % 100 * 100)
-
-
-def free_port() -> int:
-    """A port that nobody listens on, given out once."""
-    for port in _PORTS:
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError
-
-
 def example(home: Path, upstream_port: int) -> Example:
     """The shipped example, copied to `home`."""
     shipped = find(ROOT)
@@ -82,10 +68,15 @@ def keep_only(home: Path, tool: str) -> None:
 
 
 @contextmanager
-def running(copy: Example, *, with_upstream: bool = True, environment: str = "prod") -> Iterator[World]:
+def running(
+    copy: Example, *, with_upstream: bool = True, environment: str = "prod", admin_at: str | None = None
+) -> Iterator[World]:
+    """`admin_at`: where operators come in, instead of at a port."""
     agent, admin, health = free_port(), free_port(), free_port()
-    ports = {"agent": agent, "admin": admin, "health": health}
-    flags = [f"--listen-{name}=127.0.0.1:{port}" for name, port in ports.items()]
+    places = {"agent": f"127.0.0.1:{agent}", "admin": f"127.0.0.1:{admin}", "health": f"127.0.0.1:{health}"}
+    if admin_at is not None:
+        places["admin"] = admin_at
+    flags = [f"--listen-{name}={place}" for name, place in places.items()]
     with ExitStack() as stack:
         if with_upstream:
             stack.enter_context(upstream(copy))

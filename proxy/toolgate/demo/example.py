@@ -5,23 +5,31 @@ RULE: the example is used where it stands; a copy is made only when its upstream
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _UPSTREAM = re.compile(r"(?m)^  prod:\n    upstream: http://(?P<host>[0-9.]+):(?P<port>\d+)$")
-_NEEDED = ("toolgate.yaml", "toolspecs/metrics/tool.yaml", "examples/metrics_upstream/__main__.py")
+_PLAN = "examples/weekly_digest.json"
+_NEEDED = ("toolgate.yaml", "toolspecs/metrics/tool.yaml", "examples/metrics_upstream/__main__.py", _PLAN)
 _COPIED = ("toolspecs", "policies")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`home` holds toolgate.yaml and what it names; `code` is where the upstream's program is."""
+    """`home` holds toolgate.yaml and what it names; `code` is where the upstream's program and the agent's plan are."""
 
     home: Path
     code: Path
     upstream_port: int
+
+    @property
+    def plan(self) -> Any:
+        """The weekly digest, as the agent plans it."""
+        return json.loads((self.code / _PLAN).read_text(encoding="utf-8"))
 
     @property
     def settings(self) -> Path:

@@ -16,20 +16,23 @@ _CPU = "node_cpu"
 _THROTTLE = "node_cpu_throttle_time_seconds"  # not every kernel counts it
 _CLUSTER = "/metrics/metrics/v1/cluster"
 _REPORTS = "/reports/reports"
-_DOUBTS = 4  # looks for anomalies that use up what the digest has left of the budget
+_DETECT = "/anomaly/detect"
+_DOUBTS = 4  # looks for anomalies that use up what the digest leaves of the budget
 _PRICE_OF_A_VALUE = Decimal("0.00001")
 
 
-def morning(host: str) -> Generator[Ask, Answer, None]:
-    """Yield asks; send back what came of each."""
+def morning(host: str, plan: Any) -> Generator[Ask, Answer, None]:
+    """Yield asks; send back what came of each. `plan`: the weekly digest."""
     yield from _look_around()
     critical = yield from _list_metrics()
     yield from _publish_before_data(critical)
-    series = yield from _query(_CPU, "Query the CPU of the cluster", "CPU comes first in the digest")
+    yield from _query(_CPU, "Query the CPU of the cluster", "CPU comes first in the digest")
     yield from _go_wrong(host)
     yield from _remove_a_metric(_THROTTLE if _THROTTLE in critical else critical[-1])
-    yield from _write_digest(critical, series)
-    yield from _reflect()
+    own = _of_what_is_here(plan, critical)
+    plan_id = yield from _plan_digest(critical, own)
+    yield from _follow(own)
+    yield from _reflect(own, plan_id)
 
 
 def _look_around() -> Generator[Ask, Answer, None]:
@@ -131,56 +134,148 @@ def _remove_a_metric(name: str) -> Generator[Ask, Answer, None]:
     )
 
 
-def _write_digest(critical: list[str], series: Any) -> Generator[Ask, Answer, None]:
-    found = yield Ask(
-        "Look for anomalies in the series",
-        "POST",
-        "/anomaly/detect",
-        200,
-        body={"series": series["series"]},
-        reason="anomalies belong in the digest",
-    )
-    digest = _digest([_figure(_CPU, series)])
-    digest["anomalies"] = [{"metric": _CPU, **anomaly} for anomaly in found.body["anomalies"]]
-    left_out = [name for name in critical if name != _CPU]
+def _plan_digest(critical: list[str], plan: Any) -> Generator[Ask, Answer, str]:
+    """Story 2: a digest is planned, and the plan is refused where the digest would come before its data."""
     yield Ask(
         "Publish the digest without most critical metrics (story 1 again)",
         "POST",
         _REPORTS,
         422,
-        body=digest,
+        body=_digest([{"name": _CPU, "avg": 50.0}]),
         reason="they look deprecated",
         code="environment.resource_omitted",
-        hint=left_out[0],
+        hint=next(name for name in critical if name != _CPU),
     )
-    for name in left_out:
-        queried = yield from _query(name, f"Query {name}, as the hint says", "the digest must hold it")
-        digest["metrics"].append(_figure(name, queried))
-    yield Ask("Publish the whole digest", "POST", _REPORTS, 201, body=digest, reason="the weekly digest is due")
+    yield Ask(
+        "Publish figures that nobody read",
+        "POST",
+        _REPORTS,
+        409,
+        body=_digest([{"name": name, "avg": 50.0} for name in critical]),
+        reason="the figures hardly change",
+        code="plan.required",
+        hint="Propose a plan with POST /-/plans",
+    )
+    yield Ask(
+        "Plan the digest, summary first (story 2)",
+        "POST",
+        "/-/plans",
+        422,
+        body=_summary_first(plan),
+        code="plan.rejected",
+        hint="Fix what `violations` names",
+    )
+    locked = yield Ask("Plan it in order", "POST", "/-/plans", 201, body=plan, gist=_steps)
+    return str(locked.body["plan"])
 
 
-def _reflect() -> Generator[Ask, Answer, None]:
-    """Story 5: the digest is out, and the agent doubts it again and again, until its budget says no."""
+def _follow(plan: Any) -> Generator[Ask, Answer, None]:
+    """Each call is a step of the plan; what a step answered is what the next one may say."""
+    yield Ask(
+        "Look for anomalies before anything was fetched",
+        "POST",
+        _DETECT,
+        409,
+        body={"series": [{"at": 1, "value": 50.0}]},
+        reason="I remember the figures",
+        code="plan.out_of_order",
+        hint="(FetchMetrics)",
+    )
+    *queries, detect, summary = plan["steps"]
+    series: Any = None
+    averages = []
+    for step in queries:
+        metric = step["arguments"]["body"]["metric"]
+        told = yield from _query(metric, f"Take step {step['name']}", f"step {step['stepId']} of the plan")
+        series = told["series"] if series is None else series
+        averages.append({"name": metric, "avg": told["aggregate"]["value"]})
+    found = yield Ask(f"Take step {detect['name']}", "POST", _DETECT, 200, body={"series": series})
+    digest = {**_digest(averages), "anomalies": found.body["anomalies"]}
+    invented = {**digest, "metrics": [{**each, "avg": 1.0} for each in averages]}
+    yield Ask(
+        f"Take step {summary['name']} with nicer figures",
+        "POST",
+        _REPORTS,
+        409,
+        body=invented,
+        reason="the averages look too high",
+        code="plan.arguments_changed",
+    )
+    yield Ask(f"Take step {summary['name']}", "POST", _REPORTS, 201, body=digest, reason="the weekly digest is due")
+    yield Ask("How far am I?", "GET", "/-/run", 200, gist=_steps)
+
+
+def _reflect(plan: Any, plan_id: str) -> Generator[Ask, Answer, None]:
+    """Story 5: the digest is out, and the agent doubts it and plans anew, until a person and its budget say no."""
     told = yield Ask("What may I still spend?", "GET", "/-/run", 200, gist=_balances)
     left = Decimal(told.body["balances"]["usd"]["left"])
     series = [{"at": at, "value": at % 7} for at in range(int(left / _DOUBTS / _PRICE_OF_A_VALUE))]
-    for number in range(1, _DOUBTS + 1):
-        yield _doubt(number, series)
-    once_more = _doubt(_DOUBTS + 1, series)
-    yield replace(once_more, status=403, code="budget.exhausted", hint="Finish with what you have")
+    once, twice, thrice = (_with_doubts(plan, count) for count in (2, _DOUBTS + 1, _DOUBTS + 2))
+    yield _replan("Reflect on the digest, and plan to look again (story 5)", plan_id, once)
+    yield from (_doubt(number, series) for number in (1, 2))
+    yield _replan("Reflect on that, and plan once more", plan_id, twice)
+    yield _doubt(3, series)
+    again = _replan("Reflect on the reflection", plan_id, thrice)
+    yield replace(again, status=403, code="plan.replan_limit", hint="Ask", gist=None)
+    yield _doubt(_DOUBTS, series)
+    yield replace(_doubt(_DOUBTS + 1, series), status=403, code="budget.exhausted", hint="Finish with what you have")
     yield Ask("What may I still spend?", "GET", "/-/run", 200, gist=_balances)
+
+
+def _replan(title: str, plan_id: str, plan: Any) -> Ask:
+    return Ask(
+        title, "PUT", f"/-/plans/{plan_id}", 200, body=plan, reason="not sure that the digest is right", gist=_steps
+    )
 
 
 def _doubt(number: int, series: list[dict[str, int]]) -> Ask:
     """One more look for anomalies, a little less strict than the one before."""
     return Ask(
-        f"Reflect on the digest and look again, round {number} (story 5)",
+        f"Take step Reflect{number}",
         "POST",
-        "/anomaly/detect",
+        _DETECT,
         200,
         body={"threshold": 3.5 + number, "series": series},
         reason="not sure that the digest is right",
     )
+
+
+def _of_what_is_here(plan: Any, critical: list[str]) -> Any:
+    """The plan without the metrics that this machine does not have."""
+    gone = {step["stepId"] for step in plan["steps"] if step["arguments"]["body"].get("metric", _CPU) not in critical}
+    *steps, summary = [step for step in plan["steps"] if step["stepId"] not in gone]
+    body = summary["arguments"]["body"]
+    body = {**body, "metrics": [each for each in body["metrics"] if each["name"] in critical]}
+    waits = [each for each in summary["dependsOn"] if each not in gone]
+    return {**plan, "steps": [*steps, {**summary, "dependsOn": waits, "arguments": {"body": body}}]}
+
+
+def _summary_first(plan: Any) -> Any:
+    """The same steps, and the digest waits for none of them."""
+    *steps, summary = plan["steps"]
+    loose = {name: value for name, value in summary.items() if name not in {"dependsOn", "arguments"}}
+    return {**plan, "steps": [loose, *steps]}
+
+
+def _with_doubts(plan: Any, count: int) -> Any:
+    """The plan with so many more looks for anomalies at its end, each at what the agent likes."""
+    doubts = [
+        {
+            "stepId": f"reflect{number}",
+            "name": f"Reflect{number}",
+            "operationId": "anomaly.detect",
+            "dependsOn": ["summary"],
+        }
+        for number in range(1, count + 1)
+    ]
+    return {**plan, "steps": [*plan["steps"], *doubts]}
+
+
+def _steps(body: Any) -> str:
+    states: dict[str, list[str]] = {}
+    for step in body["steps"]:
+        states.setdefault(step["state"], []).append(step["name"])
+    return "; ".join(f"{state}: {', '.join(names)}" for state, names in states.items())
 
 
 def _balances(body: Any) -> str:
@@ -189,10 +284,6 @@ def _balances(body: Any) -> str:
 
 def _digest(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     return {"title": "Weekly digest", "cluster": "eu-1", "metrics": metrics}
-
-
-def _figure(name: str, series: Any) -> dict[str, Any]:
-    return {"name": name, "avg": series["aggregate"]["value"]}
 
 
 def _environment(body: Any) -> str:
