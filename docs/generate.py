@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 from click.testing import CliRunner
+from docs import plan_tools
 
 from toolgate import cli, metrics
 from toolgate.core.budget import Budget
@@ -62,10 +63,10 @@ def main(arguments: list[str]) -> int:
 
 
 def pages() -> dict[Path, str]:
-    """Every page that has fragments, and the one that is generated whole, as it should be."""
+    """Every page that has fragments, and the files that are generated whole, as they should be."""
     prose = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
     mixed = {path: filled(text) for path, text in prose.items() if FRAGMENT.search(text)}
-    return mixed | {DOCS / "settings.md": reference.as_markdown()}
+    return mixed | {DOCS / "settings.md": reference.as_markdown()} | plan_tools.files()
 
 
 def filled(page: str) -> str:
