@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -162,12 +161,6 @@ class Session:
             "COLUMNS": "120",
             "NO_COLOR": "1",
         }
-
-
-def free_port() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return str(taken.getsockname()[1])
 
 
 def agrees(printed: str, said: str) -> bool:
