@@ -50,6 +50,15 @@ async def test_every_kind_of_guard_is_taken_or_none_is(url: str) -> None:
     await held.close()
 
 
+async def test_what_takes_nothing_makes_no_room(url: str) -> None:
+    """A charge below zero is no refund: the next charge of the same key finds what was there before it."""
+    held = opened(url)
+    assert await held.record(decided(1), [take(-3, 5), take(6, 5)]) == Short(take(6, 5), 5)
+    assert await held.record(decided(2), [take(-3, 5), take(5, 5)]) is None
+    assert held.facts((), START_MS).levels.taken(take(0, 5)) == 5
+    await held.close()
+
+
 async def test_a_rolling_window_gives_back_bucket_by_bucket(journal_url: str) -> None:
     """What was taken leaves the window with its own bucket, never all at once."""
     held = opened(journal_url)
