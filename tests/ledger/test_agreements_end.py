@@ -22,7 +22,7 @@ from tests.ledger.agreed import (
     lock,
 )
 from tests.ledger.test_prune import fill, until_first_row_is
-from tests.ledger.world import START_MS, Clock, calling, ledger_filter, opened
+from tests.ledger.world import BACK_TO_3, START_MS, Clock, calling, ledger_filter, opened
 
 from toolgate.core import runs as told
 from toolgate.core.approval import PENDING_MS
@@ -233,7 +233,7 @@ async def test_a_file_of_format_2_is_taken_over(path: Path) -> None:
     await held.record(told.opened(OpenedRun(f"run_{1:026d}", START_MS + HOUR_MS), "ann", {}, START_MS), ())
     await held.close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("drop table kept; drop table steps; drop table uses; pragma user_version = 2;")
+        db.executescript(f"{BACK_TO_3} drop table kept; drop table steps; drop table uses; pragma user_version = 2;")
     held = opened(path)
     assert isinstance(held.journal.verify(), Verified)
     plan = await live(held, 2, START_MS)

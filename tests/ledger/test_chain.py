@@ -107,7 +107,7 @@ def test_a_row_put_in_between_is_found(copy: Path) -> None:
         copy,
         "update events set row = -row where row > 9",
         "update events set row = 1 - row where row < 0",
-        "insert into events select 10, at_ms, kind, call, run, principal, operation, code, hash, line from events where row = 9",
+        "insert into events select 10, at_ms, kind, call, run, principal, operation, code, hash, line, null from events where row = 9",
     )
     assert isinstance(found, Broken)
     assert (found.row, "does not follow" in found.why) == (10, True)

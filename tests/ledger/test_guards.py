@@ -13,7 +13,8 @@ from tests.ledger.world import START_MS, Clock, decided, finished, kinds, ledger
 
 from toolgate.core.model import Charge, Guard, Pace, Place, Rolling, Settlement, Short
 from toolgate.ledger import Bounds, QueuedLedger
-from toolgate.ledger.balances import PLAIN, Balances, Change, Taken
+from toolgate.ledger.balances import Balances
+from toolgate.ledger.taken import PLAIN, Change, Taken
 from toolgate.ports import LedgerError
 
 MINUTE_MS = 60_000

@@ -20,6 +20,7 @@ POINTS = {
     "taken": "out of the queue, nothing written",
     "linked": "given its place in the chain, nothing written",
     "inserted": "inside the transaction, before its commit",
+    "followed": "inside the transaction that brings the tables up to date, before its commit",
     "committed": "committed, nobody told yet",
     "printed": "committed, told and printed",
 }

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.ledger.world import START_MS, Clock, calling, ledger_filter, opened
+from tests.ledger.world import BACK_TO_3, START_MS, Clock, calling, ledger_filter, opened
 
 from toolgate.core import runs as told
 from toolgate.core.journal import Verified
@@ -262,7 +262,8 @@ def file_of_format_1(path: Path) -> None:
 
     asyncio.run(use())
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("""
+        db.executescript(f"""
+            {BACK_TO_3}
             drop table balances; drop table paces; drop table freezes; drop index runs_by_end;
             create table runs_1 (run text primary key, principal text not null, started_ms integer not null) without rowid;
             insert into runs_1 select run, principal, started_ms from runs;

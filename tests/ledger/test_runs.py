@@ -14,11 +14,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.ledger.world import START_MS, Clock, calling, kinds, opened, run_of, told_of
+from tests.ledger.world import BACK_TO_3, START_MS, Clock, calling, kinds, opened, run_of, told_of
 
 from toolgate.core.model import Event, RunFacts
 from toolgate.ledger import Bounds, Keep, QueuedLedger
-from toolgate.ledger.sqlite import COUNT_ROWS
+from toolgate.ledger.writer import PRUNE_EVENTS
 from toolgate.ports import LedgerError
 
 IDLE_S = 60.0
@@ -163,11 +163,11 @@ async def test_a_long_run_is_counted_once_across_restarts(path: Path) -> None:
     """Counts kept beside the rows and rows not yet counted add up, whatever came between."""
     for turn in range(1, 5):
         held = opened(path)
-        for _ in range(COUNT_ROWS // 2 + 7):
+        for _ in range(PRUNE_EVENTS // 2 + 7):
             await complete(held, "ann", "shop.get", 200)
         await refuse(held, "ann", None)
         facts = run_of(held, "ann")
-        each = COUNT_ROWS // 2 + 7
+        each = PRUNE_EVENTS // 2 + 7
         assert facts[1:6] == (turn * (each + 1), turn, 0, frozenset({"shop.get"}), {"shop.get": turn * each})
         await held.close()
 
@@ -175,7 +175,7 @@ async def test_a_long_run_is_counted_once_across_restarts(path: Path) -> None:
 async def test_what_is_written_down_meanwhile_is_what_the_rows_say(path: Path) -> None:
     """The writer counts as it goes; whoever counts the rows anew comes to the same."""
     held = opened(path)
-    for number in range(COUNT_ROWS):
+    for number in range(PRUNE_EVENTS):
         await complete(held, "ann", f"shop.get{number % 3}", 200 if number % 3 else 404)
         await refuse(held, "bob", "shop.get")
     await held.close()
@@ -188,7 +188,7 @@ async def test_what_is_written_down_meanwhile_is_what_the_rows_say(path: Path) -
     await opened(path).close()
     with closing(sqlite3.connect(path)) as db:
         anew = db.execute("select * from run_counts order by run, operation").fetchall()
-    assert counted > COUNT_ROWS
+    assert counted > PRUNE_EVENTS
     assert meanwhile == [row for row in anew if any(row[2:])]
 
 
@@ -214,7 +214,7 @@ async def test_a_file_of_before_is_counted_from_its_rows(path: Path) -> None:
     expected = run_of(held, "ann")
     await held.close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("drop table run_counts; drop table counted")
+        db.executescript(f"{BACK_TO_3} drop table run_counts; drop table counted; pragma user_version = 2;")
     again = opened(path)
     assert run_of(again, "ann") == expected
     await again.close()

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.ledger import agreed
-from tests.ledger.world import START_MS, decided, effect, finished, opened, take
+from tests.ledger.world import START_MS, calling, decided, effect, finished, opened, take
 
 from toolgate.core import runs
 from toolgate.core.guards import taken_json
@@ -50,6 +50,7 @@ async def kill(path: Path, point: str) -> None:
     async def call(first: int) -> None:
         nonlocal armed
         for n in range(first, 10_000, 8):
+            held.next_in_run(calling(f"caller-{n}"))
             assert await held.record(decided(n), [take(1, 1_000_000)]) is None
             say(f"call-{n}")
             armed = armed or n > ACKNOWLEDGED_BEFORE

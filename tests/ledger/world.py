@@ -17,6 +17,15 @@ from toolgate.ledger import Bounds, Keep, QueuedLedger, Sync
 START_MS = 1_795_362_879_123  # 2026-11-22T15:54:39.123Z
 
 
+# A file of this format as a format before had it; its rows must be counted.
+BACK_TO_3 = """
+drop table run_rows;
+alter table events drop column redo;
+create index events_by_run on events (run) where run is not null;
+pragma user_version = 3;
+"""
+
+
 class Clock:
     """Time stands still until a test moves it."""
 

@@ -11,7 +11,7 @@ them. Whatever was sent must have been committed, paid for, ready and approved (
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from tests.ledger.agreed import (
@@ -37,11 +37,14 @@ from toolgate.core.mask import mask_key
 from toolgate.core.model import Charge, Event, Guard, Settlement, Short
 from toolgate.core.plan import Attempted
 from toolgate.ledger.agreements import NOTHING_AGREED, Agreed, Agreements
-from toolgate.ledger.balances import Balances, Change, Taken
+from toolgate.ledger.balances import Balances
 from toolgate.ledger.kept import close_attempts, keep
-from toolgate.ledger.moves import Move
+from toolgate.ledger.moves import Kept, Move
+from toolgate.ledger.redo import redo_of, redone
 from toolgate.ledger.schema import _SCHEMA  # the model's disk has the file's own tables
-from toolgate.ledger.states import States, take
+from toolgate.ledger.states import States, add
+from toolgate.ledger.taken import Change, Taken
+from toolgate.ledger.tally import apply
 
 KEY: Final = mask_key(b"k" * 32)
 BUDGET: Final = Charge("b:run-calls:calls:run_1", 1, 2)
@@ -157,8 +160,9 @@ def restarted(begun: tuple[Agreed, tuple[Change, ...]], kept: list[Entry]) -> tu
     )
     _pour_again(db, begun)
     for entry in kept:
-        keep(db, entry.moves)
-        take(db, [entry.taken])
+        _keep(db, entry.moves)
+        redo = redo_of([entry.taken], entry.moves)
+        apply(db, redone([] if redo is None else [redo]))
     close_attempts(db)
     states = States(db, START_MS, 10**9)
     found = states.agreed(), tuple(states.changes())
@@ -172,13 +176,19 @@ def _pour_again(db: sqlite3.Connection, begun: tuple[Agreed, tuple[Change, ...]]
     agreements = Agreements(KEY)
     for event in agreed.events:
         moves = agreements.follow(event)
-        keep(db, moves)
+        _keep(db, moves)
         agreements.commit(moves)
     for plan, steps in agreed.steps.items():
         rows = [(plan, step, each.state, each.attempts) for step, each in steps.items()]
         db.executemany("insert into steps (plan, step, state, attempts, outputs) values (?, ?, ?, ?, '{}')", rows)
     db.executemany("insert or ignore into uses values (?, ?)", agreed.used.items())
-    take(db, [Taken(tuple(changes))])
+    add(db, changes, {})
+
+
+def _keep(db: sqlite3.Connection, moves: Iterable[Move]) -> None:
+    for move in moves:
+        if isinstance(move, Kept):
+            keep(db, move)
 
 
 # -- what can happen -----------------------------------------------------------------------------------------------

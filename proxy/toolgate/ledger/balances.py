@@ -8,64 +8,16 @@ INVARIANT: taken in memory ≥ taken on disk, so two calls never share the last 
 
 from __future__ import annotations
 
-import re
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Final, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from toolgate.core.guards import US_PER_MS, charge_short, next_arrival_us, pace_short, place_short
 from toolgate.core.model import Charge, Guard, Pace, Place, Rolling, Settlement, Short, new
-from toolgate.core.window import CALENDARS, period
+from toolgate.ledger.lapse import OF_PLAN, Periods, left_ms, run_in
+from toolgate.ledger.taken import PLAIN, UNCHANGED, Change, Settled, Slot, Taken, change_of, changes_of
 
-PLAIN: Final = -1  # the bucket of an amount that is in none
-_DAY_MS: Final = 86_400_000
 _LOOKS: Final = 2  # keys looked at for each new one: forgetting keeps up with remembering, and never pauses a call
-_RUN: Final = re.compile(
-    r"(?<![^:,])(?:(?:run|apr)_[0-9A-HJKMNP-TV-Z]{26}(?![^:,])|plan_[0-9A-HJKMNP-TV-Z]{26}(?![^:,/]))"
-)
-_OF_PLAN: Final = ("p:", "s:")
-_LONGEST_MS: Final = 33 * _DAY_MS  # no calendar window lasts longer
-_COLONS: Final = (
-    4  # of `b:<budget>:<dimension>:<scope>:<period>`; a key without a period has fewer, and no part holds one
-)
-
-
-class Change(NamedTuple):
-    """An amount added to a balance; below zero: given back."""
-
-    key: str
-    bucket: int  # of a rolling window, or PLAIN
-    amount: int
-    until_ms: int | None = None  # when nobody asks for it any more, where time alone brings that
-
-
-class Slot(NamedTuple):
-    """One call let through by a pace."""
-
-    pace: Pace
-    before_us: int | None  # the pace's theoretical arrival time before this call, and after it
-    after_us: int
-
-
-class Taken(NamedTuple):
-    """What one record took, as a store keeps it and as it is given back; or what a settlement changed."""
-
-    changes: tuple[Change, ...] = ()
-    guards: Sequence[Guard] = ()
-    at_ms: int = 0
-    slots: Sequence[Slot] = ()
-
-
-class Settled(NamedTuple):
-    """What became of a settlement: the changes, and what was not left for its extra charges."""
-
-    taken: Taken
-    overrun: tuple[tuple[Charge, int], ...] = ()
-
-
-NOTHING: Final = Taken()
-UNCHANGED: Final = Settled(NOTHING)
 
 
 class Window:
@@ -98,10 +50,12 @@ class Window:
 
     def take(self, rolling: Rolling, amount: int, given: int) -> bool:
         """Take at once where that is an addition to the newest bucket and no more than is given."""
-        if self.total(rolling) + amount > given or amount <= 0 or self._bucket != rolling.bucket:
+        bucket, buckets = rolling
+        total = self._total + amount
+        if bucket != self._bucket or bucket - buckets != self._oldest or total > given or amount <= 0:
             return False
         self._amount += amount
-        self._total += amount
+        self._total = total
         return True
 
     def add(self, bucket: int, amount: int, until_ms: int | None) -> None:
@@ -264,27 +218,22 @@ class Balances:
             if window is None:
                 self._remember(key)
                 window = self._windows[key] = Window()
-            window.add(rolling.bucket, amount, _left_ms(rolling, at_ms))
+            window.add(rolling.bucket, amount, left_ms(rolling, at_ms))
         return short
 
     def _pass(self, pace: Pace, at_ms: int, slots: list[Slot]) -> Short | None:
-        key, every_us, _ = pace
-        before_us, now_us = self._arrivals.get(key), at_ms * US_PER_MS
-        if before_us is None or before_us > now_us:
-            return self._pass_after(pace, before_us, at_ms, slots)
-        after_us = self._arrivals[key] = now_us + every_us  # its slots are all free
-        slots.append(new(Slot, (pace, before_us, after_us)))
+        key, every_us, burst = pace
+        known_us, now_us = self._arrivals.get(key), at_ms * US_PER_MS
+        from_us = now_us if known_us is None or known_us < now_us else known_us
+        if from_us - now_us > (burst - 1) * every_us:  # so far ahead that it may be asked of the one arithmetic
+            short = pace_short(pace, from_us, at_ms)
+            if short is not None:
+                return short
+        if known_us is None:
+            self._remember(key)
+        after_us = self._arrivals[key] = next_arrival_us(pace, from_us, at_ms)
+        slots.append(new(Slot, (pace, known_us, after_us)))
         return None
-
-    def _pass_after(self, pace: Pace, before_us: int | None, at_ms: int, slots: list[Slot]) -> Short | None:
-        """Take a slot of those that are left, or the first of all."""
-        short = pace_short(pace, before_us or 0, at_ms)
-        if short is None:
-            if before_us is None:
-                self._remember(pace.key)
-            after_us = self._arrivals[pace.key] = next_arrival_us(pace, before_us or 0, at_ms)
-            slots.append(new(Slot, (pace, before_us, after_us)))
-        return short
 
     def _enter(self, place: Place) -> Short | None:
         key, given = place
@@ -319,7 +268,7 @@ class Balances:
         for charge in charges:
             wanted = max(charge.amount, 0)
             more = min(wanted, max(charge.given - self.taken(charge), 0))
-            change = _change(charge, more, at_ms)
+            change = change_of(charge, more, at_ms)
             self._add(change)
             changes.append(change)
             if more < wanted:
@@ -327,7 +276,7 @@ class Balances:
         return Settled(Taken(tuple(changes)), tuple(overrun))
 
     def _refund(self, charge: Charge, at_ms: int) -> Change:
-        change = _change(charge, -min(max(charge.amount, 0), self._held_of(charge)), at_ms)
+        change = change_of(charge, -min(max(charge.amount, 0), self._held_of(charge)), at_ms)
         self._add(change)
         return change
 
@@ -381,7 +330,7 @@ class Balances:
 
     def _noted(self, key: str) -> str | None:
         """What stands for a new key among those that may be forgotten; None: it stands there already."""
-        if not key.startswith(_OF_PLAN):
+        if not key.startswith(OF_PLAN):
             return key
         name = ":".join(key.split(":", 2)[:2])
         known = self._of_plans.get(name)
@@ -418,83 +367,3 @@ class Balances:
     def _is_of_run_over(self, key: str) -> bool:
         run = run_in(key)
         return run is not None and self._is_run_over(run, self._now_ms)
-
-
-def changes_of(taken: Taken) -> list[Change]:
-    """What a record or a settlement changed, one by one."""
-    charged = [_change(guard, max(guard.amount, 0), taken.at_ms) for guard in taken.guards if isinstance(guard, Charge)]
-    return [*taken.changes, *charged]
-
-
-def sum_of(taken: Sequence[Taken]) -> list[Change]:
-    """What several records and settlements come to, by key and bucket."""
-    amounts: dict[tuple[str, int], int] = {}
-    ends: dict[tuple[str, int], int | None] = {}
-    for key, bucket, amount, until_ms in _one_by_one(taken):
-        at = key, bucket
-        amounts[at] = amounts.get(at, 0) + amount
-        ends[at] = until_ms
-    return [new(Change, (*at, amount, ends[at])) for at, amount in amounts.items() if amount]
-
-
-def _one_by_one(taken: Sequence[Taken]) -> Iterator[Change]:
-    """Calls that take alike are counted first: of those that are written together, most do, but for a loop's guard."""
-    last_ms = max([at_ms for _, _, at_ms, _ in taken], default=0)
-    charged = [tuple(guards) for _, guards, _, _ in taken if guards]
-    counted = [*Counter([guards[0] for guards in charged]).items()]  # a loop's stands first
-    for others, count in Counter([guards[1:] for guards in charged]).items():
-        counted += [(guard, count) for guard in others]
-    for guard, count in counted:
-        if type(guard) is Charge and guard.amount > 0:
-            yield _change(guard, guard.amount * count, last_ms)
-    for changes, _, _, _ in taken:
-        yield from changes
-
-
-class Periods:
-    """Knows which keys are of a calendar window that has passed: what was taken in it is never asked for again."""
-
-    __slots__ = ("_current", "_day")
-
-    def __init__(self) -> None:
-        self._day = -1
-        self._current: dict[int, str] = {}  # the names of this day, week and month, each of a length of its own
-
-    def is_over(self, key: str, now_ms: int) -> bool:
-        if not has_period(key):
-            return False
-        day = now_ms // _DAY_MS - 1  # a day later: calls of the last minute settle in this one
-        if day != self._day:
-            names = [period(window, day * _DAY_MS) for window in CALENDARS]
-            self._current = {len(name): name for name in names}
-            self._day = day
-        of_key = key.rpartition(":")[2]
-        return of_key < self._current.get(len(of_key), "")
-
-
-def has_period(key: str) -> bool:
-    """Whether a key is of a calendar window (`core.scope`)."""
-    return key.count(":") == _COLONS
-
-
-@lru_cache(maxsize=1024)  # INVARIANT: bounded, and follows from the key alone
-def run_in(key: str) -> str | None:
-    """The run a key is of, or the plan or the approval of one, where it is of one."""
-    if key.startswith(_OF_PLAN):
-        return key.split(":", 2)[1]
-    found = _RUN.search(key)
-    return found[0] if found else None
-
-
-def _change(charge: Charge, amount: int, at_ms: int) -> Change:
-    key, _, _, rolling = charge
-    if rolling is None:
-        return new(Change, (key, PLAIN, amount, at_ms + _LONGEST_MS if key.count(":") == _COLONS else None))
-    return new(Change, (key, rolling.bucket, amount, _left_ms(rolling, at_ms)))
-
-
-def _left_ms(rolling: Rolling, at_ms: int) -> int:
-    """When what is taken now has left its window."""
-    bucket, buckets = rolling
-    # The bucket is `at_ms // its length`, so `at_ms / bucket` is its length, or a little more.
-    return at_ms * (bucket + buckets + 1) // bucket + 1 if bucket > 0 else _DAY_MS

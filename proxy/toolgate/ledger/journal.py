@@ -7,6 +7,7 @@ writer would wait for.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -15,29 +16,48 @@ from typing import Final
 from urllib.parse import quote
 
 from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
+from toolgate.core.model import Json
 from toolgate.core.runs import expires_ms_of, labels_of, state_of
 from toolgate.ledger.chain import Stored, check, parse, tip_of
 from toolgate.ledger.schema import APPLICATION_ID, VERSION
-from toolgate.ledger.sqlite import read_rows
+from toolgate.ledger.sqlite import COLUMNS, read_rows
+from toolgate.ledger.states import TURNS
+from toolgate.ledger.tally import SINCE, since_counted
 from toolgate.ports import LedgerError
 
 MAX_LIMIT: Final = 10_000
 _PAGE: Final = 500
+_COLUMNS: Final = ", ".join(f"events.{name}" for name in COLUMNS.split(", ")[1:-1])
 _EQUAL: Final = ("run", "call", "kind", "operation", "code", "principal")
-_SUMMARY: Final = """
-select runs.run, runs.principal, runs.started_ms,
-  (select at_ms from events where run = runs.run order by row desc limit 1),
-  (select count(*) from events where run = runs.run and kind = 'Decided'),
-  (select count(*) from events where run = runs.run and kind = 'Decided' and code is not null),
-  (select count(*) from events where run = runs.run and kind = 'Finished' and code is not null),
-  (select group_concat(line, char(10)) from (select line from events where run = runs.run
-    and kind in ('RunStarted', 'RunFinished', 'RunStopped', 'KillSwitch') order by row))
-from runs order by started_ms desc, run desc limit ?
+# The rows of a run: those that are counted, and the few since.
+_OF_RUN: Final = f"""(
+  select run_rows.row, {_COLUMNS} from run_rows cross join events on events.row = run_rows.row where run_rows.run = ?1
+  union all select events.row, {_COLUMNS} from events where events.row > {SINCE} and run = ?1)
+"""  # noqa: S608 (constants)
+_OF_RUNS: Final = f"""
+with newest as (select run, principal, started_ms from runs order by started_ms desc, run desc limit ?),
+mine as (
+  select {{columns}} from newest cross join run_rows on run_rows.run = newest.run
+    cross join events on events.row = run_rows.row
+  union all select {{columns}} from events where events.row > {SINCE} and run in (select run from newest))
+"""  # noqa: S608 (constants)
+_SUMMARY: Final = f"""{_OF_RUNS.format(columns="events.run, kind, code, at_ms")}
+select newest.run, newest.principal, started_ms, coalesce(max(at_ms), started_ms), coalesce(sum(kind = 'Decided'), 0),
+  coalesce(sum(kind = 'Decided' and code is not null), 0), coalesce(sum(kind = 'Finished' and code is not null), 0)
+from newest left join mine on mine.run = newest.run group by newest.run order by started_ms desc, newest.run desc
+"""  # noqa: S608 (constants)
+_TURNS: Final = f"""{_OF_RUNS.format(columns="events.row, events.run, kind, line")}
+select run, cast(line as blob) from mine where kind in ({", ".join(f"'{kind}'" for kind in sorted(TURNS))}) order by row
+"""  # noqa: S608 (constants)
+# A file of before the tally: every row is found by the run's index.
+_AS_COUNTED: Final = """
+create temp view run_rows as select run, row from events;
+create temp view counted as select max(row) as row from events;
 """
+_TALLY_SINCE: Final = 4  # the format of the file
 _WINDOWS_SINCE: Final = 2  # the format of the file
-_BALANCES: Final = """
-select key, sum(taken) from balances where until_ms is null or until_ms >= ? group by key
-"""
+_BALANCES: Final = "select cast(key as text), taken, until_ms from balances"
+_BALANCES_OF_1: Final = "select cast(key as text), taken, null from balances"
 
 
 class FileJournal:
@@ -49,25 +69,38 @@ class FileJournal:
     def events(self, wanted: Filter) -> Sequence[Row]:
         where, values = _where(wanted)
         with self._reading() as db:
-            return [row_of(stored) for stored in read_rows(db, where, values)]
+            found = (
+                read_rows(db, where, values)
+                if wanted.run is None
+                else read_rows(db, where, (wanted.run, *values), _OF_RUN)
+            )
+            return [row_of(stored) for stored in found]
 
     def call(self, call: str) -> Sequence[Row]:
         return self.events(Filter(call=call, order="oldest", limit=MAX_LIMIT))
 
     def runs(self, limit: int = 50) -> Sequence[RunSummary]:
+        most = (min(limit, MAX_LIMIT),)
         with self._reading() as db:
-            found = db.execute(_SUMMARY, (min(limit, MAX_LIMIT),)).fetchall()
-        return [
-            _summed(RunSummary(run, principal, started_ms, last_ms or started_ms, calls, refusals, failures), turns)
-            for run, principal, started_ms, last_ms, calls, refusals, failures, turns in found
-        ]
+            db.execute("begin")
+            found = [RunSummary(*row) for row in db.execute(_SUMMARY, most)]
+            turns: dict[str, list[Mapping[str, Json]]] = {}
+            for run, line in db.execute(_TURNS, most):
+                turns.setdefault(run, []).append(parse(line))
+        return [_summed(run, turns.get(run.run, ())) for run in found]
 
     def balances(self, at_ms: int) -> Mapping[str, int]:
         """What is taken of every key, as far as it is committed; of rolling windows what is in them at that time."""
+        found: Counter[str] = Counter()
         with self._reading() as db:
-            has_windows = db.execute("pragma user_version").fetchone()[0] >= _WINDOWS_SINCE
-            rows = db.execute(_BALANCES, (at_ms,)) if has_windows else db.execute("select key, taken from balances")
-            return {str(key): int(taken) for key, taken in rows}
+            db.execute("begin")  # rows and tables of one moment
+            version = _version(db)
+            rows = db.execute(_BALANCES if version >= _WINDOWS_SINCE else _BALANCES_OF_1)
+            since = _since_counted(db) if version >= _TALLY_SINCE else ()
+            for key, amount, until_ms in (*rows, *since):
+                if until_ms is None or until_ms >= at_ms:
+                    found[key] += amount
+        return dict(found)
 
     def head(self) -> Head | None:
         with self._reading() as db:
@@ -103,8 +136,10 @@ class FileJournal:
             )
         try:
             with closing(self._connect()) as db:
-                db.execute("pragma query_only = on")
                 _recognise(db, self._path)
+                if _version(db) < _TALLY_SINCE:
+                    db.executescript(_AS_COUNTED)
+                db.execute("pragma query_only = on")
                 yield db
         except sqlite3.Error as error:
             raise LedgerError(f"the journal `{self._path}` cannot be read: {error}") from error
@@ -124,9 +159,9 @@ class FileJournal:
         return db
 
 
-def _summed(run: RunSummary, turns: str | None) -> RunSummary:
+def _summed(run: RunSummary, turns: Iterable[Mapping[str, Json]]) -> RunSummary:
     """With what the run's own events say of it."""
-    events = [parse(line.encode()) for line in (turns or "").split("\n")]
+    events = list(turns)
     return replace(run, state=state_of(events), labels=labels_of(events), expires_ms=expires_ms_of(events))
 
 
@@ -183,11 +218,25 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
 
 def _recognise(db: sqlite3.Connection, path: Path) -> None:
     application = db.execute("pragma application_id").fetchone()[0]
-    version = db.execute("pragma user_version").fetchone()[0]
+    version = _version(db)
     if application != APPLICATION_ID:
         raise LedgerError(f"`{path}` is not a journal of the gate")
     if version > VERSION:
         raise LedgerError(f"the journal `{path}` was written by a newer version of the gate (format {version})")
+
+
+def _since_counted(db: sqlite3.Connection) -> Iterable[tuple[str, int, int | None]]:
+    """What rows changed that the tables do not have yet."""
+    try:
+        redo = since_counted(db, db.execute("select coalesce(max(row), 0) from events").fetchone()[0])
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+    return [(key, amount, until_ms) for key, _, amount, until_ms in redo.changes()]
+
+
+def _version(db: sqlite3.Connection) -> int:
+    version: int = db.execute("pragma user_version").fetchone()[0]
+    return version
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

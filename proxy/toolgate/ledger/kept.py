@@ -1,7 +1,7 @@
 """Plans, their cursors and approvals in the journal's file, beside its rows.
 
-RULE: what was locked, asked and answered is kept whole, as the event said it, for a row's line may be cut; what calls do to
-steps and approvals is kept as what it comes to. All of it is read as long as its run may go on, and goes with the run's
+RULE: what was locked, asked and answered is kept whole with its row, as the event said it, for a row's line may be cut;
+what calls do to steps and approvals is kept with the tally, as what it comes to. All of it is read as long as its run may go on, and goes with the run's
 last row.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from types import MappingProxyType
 from typing import Final, assert_never
 
@@ -19,7 +20,7 @@ from toolgate.core.locking import PLAN_LOCKED
 from toolgate.core.model import Event
 from toolgate.core.plan import Attempted
 from toolgate.ledger.agreements import Agreed
-from toolgate.ledger.moves import Began, Ended, Kept, Move, Unused, Used
+from toolgate.ledger.moves import Began, Ended, Followed, Kept, Unused, Used
 
 MOST_VERSIONS: Final = 16  # of one plan; the journal has the others, as far as a line holds them
 
@@ -39,78 +40,28 @@ _DROP_OLD: Final = """
 delete from kept where name = ?1 and kind = ?2 and number <=
   (select number from kept where name = ?1 and kind = ?2 order by number desc limit 1 offset ?3)
 """
-_BEGIN: Final = """
-insert into steps (plan, step, state, before, attempts, outputs, call) values (?2, ?3, 'running', null, 1, '{}', ?1)
-on conflict (plan, step) do update set before = state, state = 'running', attempts = attempts + 1, call = excluded.call
+_STEP: Final = """
+select cast(state as text), cast(before as text), attempts, cast(outputs as text), cast(call as text)
+from steps where plan = ? and step = ?
 """
-# Where the next attempt has begun already, what the one before came to is what the step was before that.
-_END: Final = """
-update steps set before = iif(call = ?1, null, ?2), state = iif(call = ?1, ?2, state),
-  outputs = iif(call = ?1, ?3, outputs) where plan = ?4 and step = ?5
-"""
-_UNSENT: Final = """
-update steps set attempts = max(attempts - 1, 0), state = iif(call = ?1, before, state),
-  before = iif(call = ?1, null, before) where plan = ?2 and step = ?3
-"""
+_PUT: Final = "insert or replace into steps (plan, step, state, before, attempts, outputs, call) values (?,?,?,?,?,?,?)"
+
+
+@dataclass(slots=True)
+class _Step:
+    """A row of `steps`."""
+
+    state: str | None = None
+    before: str | None = None
+    attempts: int = 0
+    outputs: str = "{}"
+    call: str | None = None
 
 
 # -- with the rows -------------------------------------------------------------------------------------------
 
 
-def keep(db: sqlite3.Connection, moves: Iterable[Move]) -> None:
-    attempts: list[Began | Ended] = []
-    for move in moves:
-        match move:
-            case Began() | Ended():
-                attempts.append(move)
-            case Kept():
-                _keep(db, move)
-            case Used(approval, by):
-                db.execute("insert or ignore into uses values (?, ?)", (approval, by))
-            case Unused(approval, by):
-                db.execute("delete from uses where approval = ? and used_by = ?", (approval, by))
-            case _:
-                assert_never(move)
-
-    for group in _apart(attempts):
-        _attempt(db, group)
-
-
-def _apart(attempts: Iterable[Began | Ended]) -> Iterator[list[Began | Ended]]:
-    """In their order, as long groups as no step comes twice in: within one the order means nothing."""
-    group: list[Began | Ended] = []
-    known: set[tuple[str, str]] = set()
-    for each in attempts:
-        began = each if isinstance(each, Began) else each.began
-        step = began.plan, began.step
-        if step in known:
-            yield group
-            group, known = [], set()
-        known.add(step)
-        group.append(each)
-    yield group
-
-
-def _attempt(db: sqlite3.Connection, group: Iterable[Began | Ended]) -> None:
-    """What began and what ended, each kind in one statement."""
-    begun: list[Began] = []
-    ended: list[tuple[str, str, str, str, str]] = []
-    unsent: list[Began] = []
-    for each in group:
-        if isinstance(each, Began):
-            begun.append(each)
-            continue
-        (call, plan, step), state, outputs = each
-        if state is None:
-            unsent.append(each.began)
-        else:
-            ended.append((call, state, orjson.dumps({**outputs}).decode() if outputs else "{}", plan, step))
-    for statement, rows in ((_BEGIN, begun), (_END, ended), (_UNSENT, unsent)):
-        if rows:
-            db.executemany(statement, rows)
-
-
-def _keep(db: sqlite3.Connection, move: Kept) -> None:
+def keep(db: sqlite3.Connection, move: Kept) -> None:
     name, event = move.name, move.event
     db.execute(_KEEP, (event.kind, event.at_ms, event.run or "", name, move.digest, _text(event.data)))
     if event.kind == PLAN_LOCKED:
@@ -124,6 +75,52 @@ def _text(value: object) -> str:
 
 def _plain(value: object) -> object:
     return dict(value) if isinstance(value, MappingProxyType) else list(value)  # type: ignore[call-overload]  # tuples, sets
+
+
+# -- with the tally ------------------------------------------------------------------------------------------
+
+
+def follow(db: sqlite3.Connection, moves: Iterable[Followed]) -> None:
+    """Follow what calls did to steps and approvals, in its order; a step is written once, however often it moved."""
+    steps: dict[tuple[str, str], _Step] = {}
+    for move in moves:
+        match move:
+            case Began(call, plan, name):
+                _begin(_step(db, steps, plan, name), call)
+            case Ended((call, plan, name), state, outputs):
+                _end(_step(db, steps, plan, name), call, state, outputs)
+            case Used(approval, by):
+                db.execute("insert or ignore into uses values (?, ?)", (approval, by))
+            case Unused(approval, by):
+                db.execute("delete from uses where approval = ? and used_by = ?", (approval, by))
+            case _:
+                assert_never(move)
+    db.executemany(_PUT, [(*at, *astuple(steps[at])) for at in sorted(steps) if steps[at].call is not None])
+
+
+def _step(db: sqlite3.Connection, known: dict[tuple[str, str], _Step], plan: str, name: str) -> _Step:
+    step = known.get((plan, name))
+    if step is None:
+        row = db.execute(_STEP, (plan, name)).fetchone()
+        step = known[plan, name] = _Step(*row) if row else _Step()
+    return step
+
+
+def _begin(step: _Step, call: str) -> None:
+    step.before, step.state, step.call = step.state, "running", call
+    step.attempts += 1
+
+
+def _end(step: _Step, call: str, state: str | None, outputs: Mapping[str, str | None]) -> None:
+    if state is None:  # it was none
+        step.attempts = max(step.attempts - 1, 0)
+        if step.call == call:
+            step.state, step.before = step.before, None
+    elif step.call == call:
+        step.state, step.before = state, None
+        step.outputs = orjson.dumps({**outputs}).decode()
+    else:  # the next attempt has begun already: what the one before came to is what the step was before that
+        step.before = state
 
 
 # -- at a start ----------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from typing import Final
 
 from toolgate.core.journal import Broken, Filter, Head, Row, RunSummary, Verified
 from toolgate.core.runs import TURNS, expires_ms_of, labels_of, state_of
-from toolgate.ledger.balances import Taken
 from toolgate.ledger.chain import Stored, Tip, check, parse, tip_of
 from toolgate.ledger.journal import MAX_LIMIT, limit_of, matches, row_of
 from toolgate.ledger.moves import Move
 from toolgate.ledger.store import Keep, Recovered, Segment
+from toolgate.ledger.taken import Taken
 
 DEFAULT_SIZE: Final = 64 << 20
 SEGMENT_ROWS: Final = 256

@@ -57,7 +57,8 @@ class Unused(NamedTuple):
     by: str
 
 
-Move: TypeAlias = Kept | Began | Ended | Used | Unused
+Followed: TypeAlias = Began | Ended | Used | Unused  # by the tables when they are brought up to date
+Move: TypeAlias = Kept | Followed
 
 
 def completes(finished: Mapping[str, Json]) -> bool:

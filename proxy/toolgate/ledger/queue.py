@@ -29,9 +29,9 @@ from toolgate.core.model import (
     Situation,
 )
 from toolgate.ledger.agreements import Agreements
-from toolgate.ledger.balances import NOTHING, PLAIN, UNCHANGED, Change, Settled, Taken, changes_of
 from toolgate.ledger.moves import attempt_json
 from toolgate.ledger.projection import Projection, Run
+from toolgate.ledger.taken import NOTHING, PLAIN, UNCHANGED, Change, Settled, Taken, changes_of
 from toolgate.ledger.writer import ENDED, Entry, Writer
 from toolgate.ports import Journal, LedgerError
 

@@ -1,6 +1,6 @@
 """What runs have come to since that was last written down: counted as rows are committed, written now and then.
 
-RULE: counts what the statement that counts the file's own rows counts (`sqlite._COUNT`), at a seventh of its cost. That
+RULE: counts what the statement that counts the file's own rows counts (`tally._COUNT`), at a seventh of its cost. That
 one is asked at a start only: rows that were not written down before a crash are counted from the file.
 """
 

@@ -15,16 +15,17 @@ from toolgate.ledger.kept import TABLES
 from toolgate.ports import LedgerError
 
 APPLICATION_ID: Final = 0x54474A31  # "TGJ1"
-VERSION: Final = 3
+VERSION: Final = 4
 BUSY_TIMEOUT_S: Final = 0.5
 LOG_PAGES: Final = 8_000  # 32 MB of log; copying it into the database flushes, and calls wait for that: seldom, then
 WHOLE_CHECK_BYTES: Final = 256 << 20  # 0.1 s; in larger files the newest rows only: a start must not take minutes
 
+# A row's `redo` is what the rows of its transaction changed, until the tables follow (`tally`); `run_rows`: of counted rows.
 _EVENTS: Final = """
 create table events (row integer primary key, at_ms integer not null, kind text not null, call text, run text,
-  principal text, operation text, code text, hash blob not null, line text not null);
+  principal text, operation text, code text, hash blob not null, line text not null, redo blob);
 create index events_by_call on events (call) where call is not null;
-create index events_by_run on events (run) where run is not null;
+create table run_rows (run text not null, row integer not null, primary key (run, row)) without rowid;
 create table runs (run text primary key, principal text not null, started_ms integer not null) without rowid;
 create index runs_by_start on runs (started_ms);
 """
@@ -56,6 +57,14 @@ update runs set last_ms = coalesce((select max(at_ms) from events where events.r
 """
 _MARK: Final = f"pragma application_id = {APPLICATION_ID}; pragma user_version = {VERSION};"
 _SCHEMA: Final = f"begin immediate; {_EVENTS} {_COUNTS} {_GUARDS} {TABLES} {_MARK} commit;"
+# Of before: the rows of a run were found by an index, and the tables followed each row.
+_REDO: Final = """
+alter table events add column redo blob;
+create table run_rows (run text not null, row integer not null, primary key (run, row)) without rowid;
+insert into run_rows (run, row) select run, row from events
+  where run is not null and row <= (select row from counted) order by run, row;
+drop index events_by_run;
+"""
 _FROM_1: Final = f"""
 begin immediate;
 {_COUNTS}
@@ -64,11 +73,15 @@ alter table balances rename to balances_1;
 insert into balances select key, -1, taken, null, null from balances_1;
 drop table balances_1;
 {TABLES}
+{_REDO}
 {_MARK}
 commit;
 """  # noqa: S608 (constants)
-# Of before: without what agents agreed on, which came with format 3.
-_FROM_2: Final = f"begin immediate; {_COUNTS} {TABLES} {_MARK} commit;"
+_FROM: Final = {
+    1: _FROM_1,
+    2: f"begin immediate; {_COUNTS} {TABLES} {_REDO} {_MARK} commit;",  # without what agents agreed on
+    3: f"begin immediate; {_COUNTS} {_REDO} {_MARK} commit;",
+}
 _REASONS: Final = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the file or its folder is read-only",
@@ -107,7 +120,8 @@ def begin(db: sqlite3.Connection, path: Path) -> None:
         else:
             if path.stat().st_size <= WHOLE_CHECK_BYTES:
                 _check_pages(db, path)
-            db.executescript(_FROM_1 if version == 1 else _FROM_2)
+            if version in _FROM:
+                db.executescript(_FROM[version])
         # no change, but a write: the -wal file exists from here on, and a file that cannot be written is found now
         db.execute(f"pragma user_version = {VERSION}")
     except sqlite3.Error as error:
@@ -131,7 +145,7 @@ def _check_pages(db: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, answer)
 
 
-def reason(error: sqlite3.Error) -> str:
+def reason(error: Exception) -> str:
     """Say what went wrong, for the operator."""
     return _REASONS.get(getattr(error, "sqlite_errorname", "") or "", str(error))
 

@@ -1,15 +1,13 @@
 """What the journal's rows come to, kept in tables beside them: balances, paces, runs and freezes.
 
-RULE: every change is made in the transaction of the row it follows from, and what is removed means nothing any more: a
-bucket that has left its window, a calendar window or a run that is over.
+RULE: runs and freezes follow in the transaction of their row, all else with the tally; and what is removed means nothing
+any more: a bucket that has left its window, a calendar window or a run that is over.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import chain as chained
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -18,21 +16,22 @@ from toolgate.core import runs as told
 from toolgate.core.guards import US_PER_MS
 from toolgate.core.model import Event, Freeze, Json
 from toolgate.ledger.agreements import Agreed
-from toolgate.ledger.balances import Change, Taken, run_in, sum_of
 from toolgate.ledger.chain import Stored, parse
 from toolgate.ledger.kept import agreed, forget
+from toolgate.ledger.lapse import run_in
 from toolgate.ledger.projection import Run, freeze, freeze_key, signature, started
+from toolgate.ledger.taken import Change
 
 TURNS: Final = frozenset({told.RUN_STARTED, told.RUN_STOPPED, told.RUN_FINISHED, told.KILL_SWITCH})
 SWEEP_ROWS: Final = 500  # of each kind, removed at once: under 5 ms
 _MOST_REPEATS: Final = 64
 
 _TAKE: Final = (
-    "insert into balances (key, bucket, taken, until_ms, run) values {}"
+    "insert into balances (key, bucket, taken, until_ms, run) values (?,?,?,?,?)"
     " on conflict (key, bucket) do update set taken = taken + excluded.taken"
 )
 _LET_THROUGH: Final = (
-    "insert into paces (key, arrival_us) values {}"
+    "insert into paces (key, arrival_us) values (?,?)"
     " on conflict (key) do update set arrival_us = max(arrival_us, excluded.arrival_us)"
 )
 _START: Final = (
@@ -55,8 +54,10 @@ from runs where run in ({_OPEN})
 _COUNTS: Final = f"""
 select cast(run as text), cast(operation as text), permits, refusals, completed from run_counts where run in ({_OPEN})
 """  # noqa: S608 (constants)
+# Of the rows that are counted, as all are at a start.
 _DECIDED: Final = """
-select kind, at_ms, cast(line as blob) from events where run = ? and kind in ('Decided', 'KillSwitch') order by row desc limit ?
+select kind, at_ms, cast(line as blob) from run_rows join events using (row)
+where run_rows.run = ? and kind in ('Decided', 'KillSwitch') order by run_rows.row desc limit ?
 """
 
 
@@ -70,17 +71,10 @@ class Swept(NamedTuple):
 # -- with the rows -------------------------------------------------------------------------------------------
 
 
-def take(db: sqlite3.Connection, taken: Sequence[Taken]) -> None:
-    """Add what records took and gave back: one statement for all balances, one for all paces."""
-    arrivals: dict[str, int] = {}
-    for each in taken:
-        for pace, _, after_us in each.slots:
-            arrivals[pace.key] = max(arrivals.get(pace.key, 0), after_us)
-    rows = [(*change, run_in(change.key)) for change in sum_of(taken)]
-    if rows:
-        db.execute(_values(_TAKE, 5, len(rows)), tuple(chained.from_iterable(rows)))
-    if arrivals:
-        db.execute(_values(_LET_THROUGH, 2, len(arrivals)), tuple(chained.from_iterable(arrivals.items())))
+def add(db: sqlite3.Connection, changes: Iterable[Change], arrivals: Mapping[str, int]) -> None:
+    """Add what records took and gave back."""
+    db.executemany(_TAKE, [(*change, run_in(change.key)) for change in changes])
+    db.executemany(_LET_THROUGH, arrivals.items())
 
 
 def turn(db: sqlite3.Connection, stored: Stored) -> None:
@@ -118,11 +112,6 @@ def _switch(db: sqlite3.Connection, event: Event) -> None:
         db.execute("update runs set stopped = null where run = ?", (event.run,))
     else:
         db.execute(_FREEZE, (key, *freeze(event)))
-
-
-@lru_cache(maxsize=128)
-def _values(statement: str, columns: int, rows: int) -> str:
-    return statement.format(",".join([f"({','.join('?' * columns)})"] * rows))
 
 
 # -- at a start ----------------------------------------------------------------------------------------------
@@ -232,7 +221,7 @@ def forget_runs(db: sqlite3.Connection, now_ms: int, idle_ms: int) -> None:
     before_ms = min(first[0], since_ms) if first else since_ms
     over = (
         "select run from runs where max(last_ms, until_ms) <= ?"
-        " and not exists (select 1 from events where events.run = runs.run) order by max(last_ms, until_ms) limit ?"
+        " and not exists (select 1 from run_rows where run_rows.run = runs.run) order by max(last_ms, until_ms) limit ?"
     )
     gone = db.execute(f"delete from runs where run in ({over}) returning run", (before_ms, SWEEP_ROWS)).fetchall()  # noqa: S608 (constants)
     db.executemany("delete from run_counts where run = ?", gone)

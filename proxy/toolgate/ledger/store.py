@@ -12,10 +12,10 @@ from typing import Literal, Protocol, TypeAlias
 
 from toolgate.core.model import Freeze
 from toolgate.ledger.agreements import NOTHING_AGREED, Agreed
-from toolgate.ledger.balances import Change, Taken
 from toolgate.ledger.chain import Stored, Tip
 from toolgate.ledger.moves import Move
 from toolgate.ledger.projection import Run
+from toolgate.ledger.taken import Change, Taken
 
 Sync: TypeAlias = Literal["effects", "all", "off"]
 

@@ -24,10 +24,10 @@ import orjson
 
 from toolgate.core.journal import Body, encode, timestamp
 from toolgate.core.model import Event
-from toolgate.ledger.balances import NOTHING, Taken
 from toolgate.ledger.chain import JOURNAL_PRUNED, Stored, Tip, extend
 from toolgate.ledger.moves import Move
 from toolgate.ledger.store import Keep, Segment, Store, Sync
+from toolgate.ledger.taken import NOTHING, Taken
 from toolgate.ports import LedgerError
 
 ENDED: Final = "the journal's writer has ended"

@@ -19,12 +19,12 @@ from tests.support.redis_server import RedisServer
 from toolgate.core import runs as told
 from toolgate.core.bundle import BundleError, Problem
 from toolgate.core.model import Charge, Freeze, Pace, Place, Rolling, Settlement
-from toolgate.ledger.balances import PLAIN, Change
 from toolgate.ledger.chain import Tip
 from toolgate.ledger.redis.address import Access, address_of
 from toolgate.ledger.redis.opening import reach, share
 from toolgate.ledger.redis.upkeep import begin, migrate, status
 from toolgate.ledger.store import Recovered
+from toolgate.ledger.taken import PLAIN, Change
 from toolgate.ports import LedgerError
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "redis.md").read_text(encoding="utf-8")

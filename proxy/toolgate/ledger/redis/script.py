@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from toolgate.core.model import Charge, Guard, Pace, Place, Rolling, Settlement
-from toolgate.ledger.balances import run_in
+from toolgate.ledger.lapse import run_in
 
 Operation: TypeAlias = list[Any]
 Result: TypeAlias = list[Any]

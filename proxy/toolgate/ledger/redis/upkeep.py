@@ -13,11 +13,11 @@ from typing import Any, Final
 import orjson
 
 from toolgate.core.model import Freeze
-from toolgate.ledger.balances import PLAIN, Change
 from toolgate.ledger.redis import script
 from toolgate.ledger.redis.opening import Store, groups
 from toolgate.ledger.redis.script import Operation
 from toolgate.ledger.store import Recovered
+from toolgate.ledger.taken import PLAIN, Change
 from toolgate.ports import LedgerError
 
 FORMAT: Final = "1"
