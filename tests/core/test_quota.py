@@ -10,7 +10,7 @@ from toolgate.core.budgets import Budgets
 from toolgate.core.guards import first_short, left
 from toolgate.core.limit import Concurrency, Limit, Rate
 from toolgate.core.model import Charge, Guard, Known, Pace, Place
-from toolgate.core.quota import Figure, Rule, Standing, Told
+from toolgate.core.quota import Rule, Standing, Told, left_of_pace
 from toolgate.core.window import RollingWindow
 from toolgate.listeners.ratelimit import ratelimit_lines
 
@@ -27,9 +27,10 @@ BUDGETS = Budgets(
 )
 
 
-def told(*guards: Guard, **known: dict[str, int]) -> tuple[list[Rule], list[Figure]]:
+def told(*guards: Guard, **known: dict[str, int]) -> tuple[list[Rule], str]:
+    """The rules that are told of some guards, and what is told to be left by them."""
     standing = Standing(BUDGETS.told(guards), Known(**known), AT_MS)
-    return [rule for rule, _ in standing.told.rules], standing.figures()
+    return [rule for rule, _ in standing.told.rules], ratelimit_lines(standing).partition("\r\nRateLimit: ")[2]
 
 
 def lines_of(*told: tuple[Rule, Guard], **known: dict[str, int]) -> str:
@@ -53,34 +54,32 @@ def test_what_the_headers_have_a_unit_for() -> None:
             Rule("both", "requests", 50),
             Rule("both-bytes", "content-bytes", 10**15),
         ],
-        [3, 0, 10**15],
+        '"at-once";r=3, "both";r=0, "both-bytes";r=999999999999999\r\n',
     )
 
 
 def test_windows_have_their_length_and_say_when_more_comes() -> None:
     """A rolling window gives some back each sixtieth; a month has no length of its own."""
-    (hourly, monthly), (_, _, monthly_s) = told(
-        Charge("b:hourly:calls:p", 1, 9), Charge("b:monthly:bytes:p:2023-11", 1, 9)
-    )
+    (hourly, monthly), left = told(Charge("b:hourly:calls:p", 1, 9), Charge("b:monthly:bytes:p:2023-11", 1, 9))
 
+    until_december_s = 1_701_388_800 - AT_MS // 1000
     assert (hourly.window_s, hourly.again_s) == (3600, 60)
     assert (monthly.name, monthly.window_s) == ("monthly", None)
-    assert monthly_s is not None
-    assert 0 < monthly_s <= 31 * 86_400
+    assert left == f'"hourly";r=9;t=60, "monthly";r=9;t={until_december_s}\r\n'
 
 
 @given(st.integers(1, 5_000_000), st.integers(1, 50), st.integers(0, 300_000_000))
 def test_whoever_waits_as_long_as_told_gets_one_more(every_us: int, burst: int, ahead_us: int) -> None:
     """And not a millisecond earlier; after a pause everything is there and nothing is promised."""
-    pace, arrivals = Pace("r:burst:p", every_us, burst), {"r:burst:p": AT_MS * 1000 + ahead_us}
-    _, (is_left, again_s) = told(pace, arrivals_us=arrivals)
-    levels = Known(arrivals_us=arrivals)
+    pace, arrival_us = Pace("r:burst:p", every_us, burst), AT_MS * 1000 + ahead_us
+    is_left, again_us = left_of_pace(pace, arrival_us, AT_MS)
+    levels = Known(arrivals_us={"r:burst:p": arrival_us})
     assert is_left == left(pace, levels, AT_MS)
-    assert (again_s is None) == (is_left == burst)
-    if again_s is None:
+    assert (again_us == 0) == (is_left == burst)
+    if again_us == 0:
         return
-    again_ms = AT_MS + -(-round(again_s * 1_000_000) // 1000)
-    assert left(pace, levels, again_ms) > (is_left or 0)
+    again_ms = AT_MS + -(-again_us // 1000)
+    assert left(pace, levels, again_ms) > is_left
     assert left(pace, levels, again_ms - 1) == is_left
     assert first_short((pace,), levels, again_ms) is None
 

@@ -36,6 +36,7 @@ from toolgate.core.model import (
 )
 from toolgate.core.quota import Standing
 from toolgate.ledger import open as open_ledger
+from toolgate.listeners.ratelimit import ratelimit_lines
 from toolgate.ports import RunEndedError, UpstreamError
 from toolgate.testing.fakes import FakeClock, FakeLedger
 
@@ -262,7 +263,7 @@ async def test_in_audit_callers_are_told_what_is_really_left(shop: Bundle) -> No
     outcome = await outside.gateway.handle(outside.call())
     assert isinstance(outcome, Completed)
     assert outcome.standing is not None
-    assert [0, 0] == outcome.standing.figures()
+    assert ratelimit_lines(outcome.standing).endswith('RateLimit: "in-flight";r=0, "run-calls";r=0\r\n')
 
 
 async def test_a_run_that_was_stopped_meanwhile_is_told_so(shop: Bundle) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from toolgate.auth.claims import principal_of
@@ -64,7 +65,7 @@ class Tokens:
         """Answer who calls. Raises AuthError."""
         if token is None:
             return self._without_token()
-        digest = hashlib.sha256(token.encode("ascii", "replace")).digest()
+        digest = _digest(token)
         known, now_s = self._known.get(digest), self._present_s()
         if known is not None and known.ring.current() is known.keys and known.usable.from_s <= now_s:
             if now_s < known.usable.until_s:
@@ -145,3 +146,9 @@ class Tokens:
 
 def _is_good(known: _Known, now_s: float) -> bool:
     return now_s < known.usable.until_s and known.ring.current() is known.keys
+
+
+# INVARIANT: bounded. While an agent sends the same header block, listeners hand on the same text, whose hash is known.
+@lru_cache(maxsize=256)
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("ascii", "replace")).digest()

@@ -12,11 +12,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from toolgate.core.budget import BYTES, CALLS, Budget
 from toolgate.core.guards import US_PER_MS
 from toolgate.core.limit import Concurrency, Limit
-from toolgate.core.model import Charge, Guard, Levels, Pace
-from toolgate.core.window import Calendar, RollingWindow, again_s
+from toolgate.core.model import Guard, Levels, Pace
+from toolgate.core.window import Calendar, RollingWindow
 
 Unit: TypeAlias = Literal["requests", "content-bytes", "concurrent-requests"]
-Figure: TypeAlias = float | None
 _US_PER_S: Final = 1_000_000
 _UNITS: Final[dict[str, Unit]] = {CALLS: "requests", BYTES: "content-bytes"}
 _WINDOWS_S: Final = {"day": 86_400, "week": 604_800}  # a month has no length of its own
@@ -67,29 +66,16 @@ class Standing(NamedTuple):
     levels: Levels
     at_ms: int
 
-    def figures(self) -> list[Figure]:
-        """What is left by each of the rules; by one that `moves` also how long until more is there, if time brings it."""
-        told, levels, at_ms = self
-        found: list[Figure] = []
-        for rule, guard in told.rules:
-            if type(guard) is Pace:
-                found += _of_pace(guard, levels.arrival_us(guard), at_ms)
-                continue
-            # by what the rule gives: a guard that only counts gives more (`core.charging.uncontrolled`)
-            left = rule.given - (levels.taken(guard) if type(guard) is Charge else levels.held(guard))
-            found.append(left if left > 0 else 0)  # noqa: FURB136 (a call of `max` costs as much)
-            if rule.moves:
-                found.append(again_s(rule.calendar, at_ms))
-        return found
 
-
-def _of_pace(pace: Pace, arrival_us: int, at_ms: int) -> tuple[int, float | None]:
-    """A bucket of `burst` calls that fills up by one every `every_us`."""
+def left_of_pace(pace: Pace, arrival_us: int, at_ms: int) -> tuple[int, int]:
+    """What is left of a bucket of `burst` calls that fills up by one every `every_us`, and in how many microseconds
+    there is more: 0 where it is full.
+    """
     _, every_us, burst = pace
     ahead_us = arrival_us - at_ms * US_PER_MS
     if ahead_us <= 0:
-        return burst, None
+        return burst, 0
     used = -(-ahead_us // every_us)
     if used > burst:  # noqa: PLR1730 (a call of `min` costs as much as all of this)
         used = burst
-    return burst - used, (ahead_us - (used - 1) * every_us) / _US_PER_S
+    return burst - used, ahead_us - (used - 1) * every_us

@@ -19,12 +19,14 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from toolgate.core.model import Refusal
+from toolgate.core.model import Refusal, new
 from toolgate.listeners import wire
 from toolgate.listeners.answers import Answer, Request, Streamed
 from toolgate.listeners.wire import Block, Head, refuse
 
 if TYPE_CHECKING:
+    from aiohttp.http_parser import HttpParser
+
     from toolgate.listeners.server import Listener
 
 _END: Final = b"\r\n"
@@ -59,8 +61,8 @@ class _Overdue(Exception):  # noqa: N818  # it tells a waiting read why it ends,
 class Connection(RequestHandler):
     """A peer of one listener."""
 
-    __slots__ = ("_block", "_given_up", "_head_bytes", "_last_payload", "_listener", "_seen", "_task",
-                 "_wrong", "due_at", "phase")  # fmt: skip
+    __slots__ = ("_begun", "_fed", "_given_up", "_head_bytes", "_known", "_last_payload", "_listener", "_owed", "_seen",
+                 "_task", "_wrong", "due_at", "phase")  # fmt: skip
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -77,7 +79,12 @@ class Connection(RequestHandler):
         self._listener = listener
         self.phase = Phase.IDLE
         self.due_at = loop.time() + listener.bounds.header_timeout_s
-        self._block: Block | None = None  # the last header block that passed
+        self._known: tuple[Head, StreamReader | bytes] | None = (
+            None  # a request that needed no parser, before any others
+        )
+        self._owed = 0  # bytes of its body that have not come
+        self._begun = b""  # the first bytes the parser was fed since it was known to be between requests
+        self._fed = 0  # how many those were until now
         self._wrong: Refusal | None = None  # what is wrong with the bytes after the last whole request
         self._last_payload: StreamReader = EMPTY_PAYLOAD
         self._seen = b""  # what came since the last request began to be parsed, to see its request line in
@@ -109,9 +116,16 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._close or self._force_close or self._wrong is not None or self._parser is None:
             return
+        if self._fed or not data or not self._take_familiar(data):
+            self._parse(self._parser, data)
+
+    def _parse(self, parser: HttpParser[RawRequestMessage], data: bytes) -> None:
+        if not self._fed:
+            self._begun = data
+        self._fed += len(data)
         in_body = not self._last_payload.is_eof()
         try:
-            messages, upgraded, _ = self._parser.feed_data(data)
+            messages, upgraded, _ = parser.feed_data(data)
         except HttpProcessingError as error:
             self._go_wrong(wire.parser_fault(error))
             return
@@ -126,6 +140,40 @@ class Connection(RequestHandler):
             self._await_head(data)
         if upgraded:  # CONNECT or Upgrade: refused when its turn comes; nothing after it is a request
             self._wrong = refuse("request.framing", "bytes follow a request after which there can be none")
+
+    def _take_familiar(self, data: bytes) -> bool:
+        """Take what the parser need not see: a head that is known, and the body behind it."""
+        if self._owed:
+            self._fill(data)
+            return True
+        if self._known is not None or self._messages:  # one at a time: how many may wait is the parser's to bound
+            return False
+        found = self._listener.familiar.read(data)
+        if found is None:
+            return False
+        head, at = found
+        missing = at + (head.block.content_length or 0) - len(data)
+        if missing < 0:
+            return False
+        if missing:
+            self._last_payload = payload = StreamReader(self, _READ_BYTES, loop=self._loop)
+            self._owed = missing
+            payload.feed_data(data[at:])
+            self._known = head, payload
+        else:
+            self._known = head, data[at:]
+        self._wake()
+        return True
+
+    def _fill(self, data: bytes) -> None:
+        """Take more of the body of a request whose head was known; what is behind it is the next one's."""
+        body, behind = data[: self._owed], data[self._owed :]
+        self._owed -= len(body)
+        self._last_payload.feed_data(body)
+        if not self._owed:
+            self._last_payload.feed_eof()
+        if behind:
+            self.data_received(behind)
 
     def _take(self, messages: list[tuple[RawRequestMessage, StreamReader]], data: bytes) -> None:
         if not self._is_all_http(len(messages), data):
@@ -193,52 +241,58 @@ class Connection(RequestHandler):
             self._listener.settled()
 
     async def _serve_one(self) -> bool:
-        if not self._messages:
-            if self._wrong is None:
-                await self._next_bytes()
-            if not self._messages:
-                if self._wrong is not None:
-                    self._refuse(self._wrong)
-                return False
+        if self._known is None and not self._messages and self._wrong is None:
+            self._waiter = waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+        if self._known is not None:
+            (head, payload), self._known = self._known, None
+            return await self._serve(head, payload, keep=True)
+        if self._messages:
+            return await self._serve_parsed()
+        if self._wrong is not None:
+            self._refuse(self._wrong)
+        return False
+
+    async def _serve_parsed(self) -> bool:
         message, payload = self._messages.popleft()
         self._make_room()
         if not isinstance(message, RawRequestMessage):
             raise TypeError(message)  # aiohttp's own errors never get into our queue
-        head = wire.judge(message, self._listener.rules, self._block)
+        head = wire.judge(message, self._listener.rules)
         if isinstance(head, Refusal):
             self._refuse(head, bodiless=message.method == "HEAD")
             return False
-        self._block = head.block
-        return await self._serve(head, payload, keep=not message.should_close and not head.block.chunked)
+        if not await self._serve(head, payload, keep=not message.should_close and not head.block.chunked):
+            return False
+        if self._listener.familiar.learn(self._begun, self._fed, head.block):
+            self._fed, self._seen = 0, b""
+        return True
 
-    async def _serve(self, head: Head, payload: StreamReader, *, keep: bool) -> bool:
+    async def _serve(self, head: Head, payload: StreamReader | bytes, *, keep: bool) -> bool:
         """Read the body, have the request answered, write. True: the connection goes on.
 
         SECURITY: after chunks it does not: aiohttp adds the last trailer of a chunked body to the headers of the
         request that follows it (seen in 3.14.5), so nothing may follow it.
         """
-        bodiless = head.method == "HEAD"
+        method, path, query, block = head
+        bodiless = method == "HEAD"
         if self._listener.draining:
             self._refuse(refuse("gateway.draining", "the gate is shutting down"), bodiless=bodiless)
             return False
-        body = b"" if payload is EMPTY_PAYLOAD else await self._body(payload, head.block)
+        body = payload if isinstance(payload, bytes) else await self._body(payload, block)
         if isinstance(body, Refusal):
             self._refuse(body, bodiless=bodiless)
             return False
-        block = head.block
-        request = Request(head.method, head.path, head.query, block.kept, body, block.said, block.token, block.run)
-        answer = await self._answer(request)
+        answer = await self._answer(
+            new(Request, (method, path, query, block.kept, body, block.said, block.token, block.run))
+        )
         if not await self._write(answer, keep=keep and not self._listener.draining):
             return False
         self._enter(Phase.HEAD if self._head_bytes else Phase.IDLE, self._listener.bounds.header_timeout_s)
         return True
-
-    async def _next_bytes(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
         """Go on where reading was held: each body that is read whole asks for it, and few were."""
@@ -253,6 +307,8 @@ class Connection(RequestHandler):
             self._resume_reading_if_drained()
 
     async def _body(self, payload: StreamReader, block: Block) -> bytes | Refusal:
+        if payload is EMPTY_PAYLOAD:
+            return b""
         most = self._listener.front.max_body
         if block.content_length is not None and block.content_length > most:
             return _too_large(most)
@@ -392,7 +448,7 @@ class Connection(RequestHandler):
                 self.end_now()
 
     def close_if_idle(self) -> None:
-        if self.phase == Phase.IDLE and not self._messages:
+        if self.phase == Phase.IDLE and not self._messages and self._known is None:
             self._finish()
             self._wake()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from toolgate.core.catalog import Operation, Target
@@ -16,17 +17,14 @@ from toolgate.listeners.ratelimit import ratelimit_lines
 
 # Hop-by-hop (RFC 9110 §7.6.1), framing (ours), and what would speak for the gate's own origin or show its neighbours.
 _WITHHELD: Final = frozenset({
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade", "content-length",
+    "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
     "set-cookie", "set-cookie2", "server", "via", "alt-svc", "strict-transport-security",
-})  # fmt: skip
-# The most common headers that pass: what is found here needs no other look at its name.
-_COMMON: Final = frozenset({
-    "content-type", "date", "etag", "cache-control", "last-modified", "expires", "vary", "age", "pragma",
-    "x-request-id", "content-language", "content-encoding", "content-disposition", "retry-after", "link",
 })  # fmt: skip
 _LIMITS: Final = frozenset({"ratelimit", "ratelimit-policy"})
 _LOCATIONS: Final = frozenset({"location", "content-location"})
+_DEPENDING: Final = frozenset({"connection", "content-length"}) | _LIMITS | _LOCATIONS
+_LONG: Final = 256  # characters of a value that is not worth remembering
 _NO_BODY: Final = frozenset({204, 304})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -35,21 +33,20 @@ _PLAIN_REFERENCE: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=@%/?-]+")  # no `
 
 def reply_answer(completed: Completed, call_id: str, *, bodiless: bool) -> Answer:
     """Render what the upstream answered, whole or as a stream."""
-    reply = completed.reply
-    lines: list[str] = []
-    length = _passed_headers(lines, completed)
-    lines.append(f"Toolgate-Call: {call_id}\r\nToolgate-Source: {completed.source}\r\n")
-    if completed.standing is not None:
-        lines.append(ratelimit_lines(completed.standing))
-    body = reply.body
-    empty = bodiless or reply.status in _NO_BODY
+    reply, source, _, standing = completed
+    status, headers, body = reply
+    lines, length = _passed(headers, completed)
+    lines.append(f"Toolgate-Call: {call_id}\r\nToolgate-Source: {source}\r\n")
+    if standing is not None:
+        lines.append(ratelimit_lines(standing))
+    empty = bodiless or status in _NO_BODY
     if isinstance(body, bytes):
-        if reply.status != 204:  # noqa: PLR2004  # RFC 9110 §8.6: a 204 has no Content-Length
+        if status != 204:  # noqa: PLR2004  # RFC 9110 §8.6: a 204 has no Content-Length
             lines.append(f"Content-Length: {_told_length(body, length, empty=empty)}\r\n")
-        return new(Whole, (_head(reply.status, lines), b"" if empty else body))
+        return new(Whole, (_head(status, lines), b"" if empty else body))
     if length is not None:
         lines.append(f"Content-Length: {length}\r\n")
-    return Streamed(_head(reply.status, lines), body, length, empty)
+    return Streamed(_head(status, lines), body, length, empty)
 
 
 def _head(status: int, lines: list[str]) -> bytes:
@@ -60,45 +57,61 @@ def _told_length(body: bytes, told: int | None, *, empty: bool) -> int:
     return told if empty and told is not None and not body else len(body)
 
 
-def _passed_headers(lines: list[str], completed: Completed) -> int | None:
-    """Append the headers that pass; return the length the upstream told, if any."""
-    headers, length = completed.reply.headers, None
-    withheld = _nominated([header for header in headers if header[0] not in _COMMON])
-    if completed.standing is not None:  # what the upstream limits is not told beside what the gate limits
-        withheld = withheld | _LIMITS if withheld else _LIMITS
-    for name, value in headers:
-        if name in _COMMON and name not in withheld and value.isprintable():
-            lines.append(f"{name}: {value}\r\n")
+def _passed(headers: Sequence[Header], completed: Completed) -> tuple[list[str], int | None]:
+    """The lines of the headers that pass; and the length the upstream told, if any."""
+    lines: list[str] = []
+    length = None
+    for header in headers:
+        name, value = header
+        line = _line(header) if len(value) <= _LONG else _line_of(header)
+        if line is not None:
+            lines.append(line)
         elif name.lower() == "content-length":
             length = int(value) if value.isdigit() and value.isascii() else length
+        elif name.lower() == "connection":
+            return _passed(_without_nominated(headers), completed)
         else:
-            lines.append(_other_line(name, value, withheld, completed.operation))
-    return length
+            lines.append(_line_by_call(name, value, completed))
+    return lines, length
 
 
-def _other_line(name: str, value: str, withheld: frozenset[str], operation: Operation | None) -> str:
-    """The line of a less common header; nothing where it does not pass."""
+@lru_cache(maxsize=512)  # INVARIANT: bounded, in length too; upstreams say most of their headers with each answer again
+def _line(header: Header) -> str | None:
+    return _line_of(header)
+
+
+def _line_of(header: Header) -> str | None:
+    """The line of a header; empty where it never passes, None where that depends on the answer it stands in."""
+    name, value = header
     low = name.lower()
-    if low in _WITHHELD or low.startswith("toolgate-") or low in withheld:
-        return ""
-    shown = gate_location(value, operation) if low in _LOCATIONS else value
+    if low in _DEPENDING:
+        return None
+    return "" if low in _WITHHELD or low.startswith("toolgate-") else _written(name, value)
+
+
+def _line_by_call(name: str, value: str, completed: Completed) -> str:
+    """The line of a header that depends on what was called, or on what else is told: two that limit would be confused."""
+    if name.lower() in _LOCATIONS:
+        shown = gate_location(value, completed.operation)
+        return "" if shown is None else _written(name, shown)
+    return _written(name, value) if completed.standing is None else ""
+
+
+def _written(name: str, value: str) -> str:
     # SECURITY: a name or value that could end its line is not passed on, wherever it came from.
-    if shown is None or not _TOKEN.fullmatch(name) or not (shown.isprintable() or _is_one_line(shown)):
-        return ""
-    return f"{name}: {shown}\r\n"
+    passes = _TOKEN.fullmatch(name) and (value.isprintable() or _is_one_line(value))
+    return f"{name}: {value}\r\n" if passes else ""
 
 
 def _is_one_line(value: str) -> bool:
     return not any(char < " " and char != "\t" for char in value)
 
 
-def _nominated(headers: Sequence[Header]) -> frozenset[str]:
-    """The headers `Connection` names as hop-by-hop."""
-    for name, _ in headers:
-        if name.lower() == "connection":
-            named = ",".join(value for name, value in headers if name.lower() == "connection")
-            return frozenset(token.strip().lower() for token in named.split(","))
-    return frozenset()
+def _without_nominated(headers: Sequence[Header]) -> list[Header]:
+    """Those that `Connection` does not name as hop-by-hop, and without it."""
+    named = ",".join(value for name, value in headers if name.lower() == "connection").lower().split(",")
+    nominated = {"connection", *(token.strip() for token in named)}
+    return [header for header in headers if header[0].lower() not in nominated]
 
 
 def gate_location(value: str, operation: Operation | None) -> str | None:

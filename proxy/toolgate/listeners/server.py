@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from toolgate.listeners.answers import Front
 from toolgate.listeners.connection import Connection, Phase
+from toolgate.listeners.familiar import Familiar
 from toolgate.listeners.wire import Rules, accepted_hosts
 
 _TICKS_PER_TIMEOUT: Final = 10
@@ -77,7 +78,7 @@ class Listener(web.Server):
         super().__init__(_never)
         self.front = front
         self.bounds = bounds
-        self.rules = rules
+        self._answer_for(rules)
         self.draining = False
         self._sweeping: asyncio.TimerHandle | None = None
         self._doors: list[asyncio.Server] = []
@@ -98,7 +99,7 @@ class Listener(web.Server):
         if self.rules.hosts is not None:
             own = () if host in _ANY_ADDRESS else (host,)
             hosts = accepted_hosts((*names, *own, *self.rules.hosts), bound)
-            self.rules = replace(self.rules, hosts=hosts)
+            self._answer_for(replace(self.rules, hosts=hosts))
         return bound
 
     async def listen_unix(self, path: Path, names: tuple[str, ...] = ("localhost",)) -> None:
@@ -115,7 +116,11 @@ class Listener(web.Server):
             raise
         self._unlink = path
         if self.rules.hosts is not None:
-            self.rules = replace(self.rules, hosts=accepted_hosts((*names, *self.rules.hosts), None))
+            self._answer_for(replace(self.rules, hosts=accepted_hosts((*names, *self.rules.hosts), None)))
+
+    def _answer_for(self, rules: Rules) -> None:
+        self.rules = rules
+        self.familiar = Familiar(rules)  # SECURITY: what passed by other rules is not known by these
 
     @property
     def open_connections(self) -> int:

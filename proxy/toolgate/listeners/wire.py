@@ -21,7 +21,7 @@ from aiohttp.http_exceptions import (
 )
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Recovery, Refusal, Said
+from toolgate.core.model import Recovery, Refusal, Said, new
 from toolgate.core.suggest import near
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _STAGE: Final = "wire"
 _MAX_LENGTH_DIGITS: Final = 18
 _RETRY_AFTER_S: Final = {"gateway.overloaded": 1.0, "gateway.draining": 1.0}
 _OURS: Final = "toolgate-"
+_FORWARDED: Final = "x-forwarded-"
 _MEANT: Final = ("plan", "reason", "run", "step", "token")
 _KNOWN: Final = frozenset(f"{_OURS}{name}" for name in _MEANT)
 # RFC 9110 §7.6.1, §10.1.1, and what frames or routes the message: ours on both sides, so no one behind the gate sees it.
@@ -70,16 +71,19 @@ _COMMON: Final = _DROPPED | _LISTS | {
 _NAMES: Final[dict[bytes, str]] = {
     spelled.encode(): name for name in _COMMON for spelled in (name, name.title(), name.upper())
 }
+_OTHERS: Final = _COMMON - _KNOWN  # what is found here needs no other look at its name
+_KEPT: Final = frozenset(name for name in _OTHERS - _DROPPED if not name.startswith(_FORWARDED))
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}")  # RFC 9110 §5.6.2, without `_`: CGI reads it as `-`
-_NAMING: Final = ("plan", "step")
+_REASON: Final = f"{_OURS}reason"
+_NAMING: Final = {f"{_OURS}{name}": name for name in ("plan", "step")}
 _ID: Final = re.compile(rf"[!-~]{{1,{MAX_ID_CHARS}}}")
 _ANY_HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
 
 _SEGMENT: Final = r"A-Za-z0-9._~!$&'()*+,;=:@\-"
-_PLAIN_PATH: Final = re.compile(rf"(?:/(?!\.\.?(?:/|\Z))[{_SEGMENT}]+)*/?")
+_PLAIN_PATH: Final = re.compile(rf"/[{_SEGMENT}/]*").fullmatch
 _PATH_CHARS: Final = re.compile(rf"[{_SEGMENT}/%]*")
-_PLAIN_QUERY: Final = re.compile(rf"[{_SEGMENT}/?|\[\]]*")
+_PLAIN_QUERY: Final = re.compile(rf"[{_SEGMENT}/?|\[\]]*").fullmatch
 _QUERY_CHARS: Final = re.compile(rf"[{_SEGMENT}/?|\[\]%]*")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_PLAIN: Final = re.compile(r"%(?:2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AFaf]|6[1-9A-Fa-f]|7[0-9Aa])")
@@ -105,11 +109,10 @@ class Rules:
     authorization: Literal["dropped", "read"] = "dropped"  # read only where an issuer could have made a token
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A header block that passed. The next request on the connection with the same bytes passes as it did."""
+class Block(NamedTuple):
+    """A header block that passed."""
 
-    raw: RawHeaders
+    fields: int  # how many lines it has
     kept: Mapping[str, str]  # lower-case names, without what frames, routes or claims
     content_length: int | None
     chunked: bool
@@ -148,25 +151,27 @@ def accepted_hosts(names: Iterable[str], port: int | None) -> frozenset[str]:
     return frozenset(hosts)
 
 
-def judge(message: RawRequestMessage, rules: Rules, previous: Block | None = None) -> Head | Refusal:
+def judge(message: RawRequestMessage, rules: Rules) -> Head | Refusal:
     """Hold a parsed request against every rule of the wire; the first that fails answers."""
     if message.version != (1, 1):
         return refuse("request.framing", "the request is not HTTP/1.1")
     if message.method not in METHODS:
         return refuse("request.method", f"the method `{message.method}` is not one an operation can have")
-    path, mark, query = message.path.partition("?")
-    if not _PLAIN_PATH.fullmatch(path) or path == "":
-        fault = _path_fault(path) or _slash_fault(message.method, path, query, rules)
-        if fault is not None:
-            return refuse("request.target", fault)
-    if mark and not _PLAIN_QUERY.fullmatch(query):
-        fault = _query_fault(query)
-        if fault is not None:
-            return refuse("request.target", fault)
-    if previous is not None and previous.raw == message.raw_headers:
-        return Head(message.method, path, query, previous)
+    path, _, query = message.path.partition("?")
+    fault = target_fault(message.method, path, query, rules)
+    if fault is not None:
+        return refuse("request.target", fault)
     block = _judge_block(message.raw_headers, rules)
-    return block if isinstance(block, Refusal) else Head(message.method, path, query, block)
+    return block if isinstance(block, Refusal) else new(Head, (message.method, path, query, block))
+
+
+def target_fault(method: str, path: str, query: str, rules: Rules) -> str | None:
+    """What is wrong with a request target; None when it is sound."""
+    if not _PLAIN_PATH(path) or "//" in path or "/." in path:
+        fault = _path_fault(path) or _slash_fault(method, path, query, rules)
+        if fault is not None:
+            return fault
+    return None if _PLAIN_QUERY(query) else _query_fault(query)
 
 
 def _path_fault(path: str) -> str | None:
@@ -233,20 +238,22 @@ def _judge_block(raw: RawHeaders, rules: Rules) -> Block | Refusal:
     if refusal is not None:
         return refusal
     length = headers.get("content-length")
+    kept = {name: value for name, value in headers.items() if name in _KEPT or _is_kept(name)}
+    said = headers.get("toolgate-reason") or None, headers.get("toolgate-plan"), headers.get("toolgate-step")
     return Block(
-        raw,
-        {
-            name: value
-            for name, value in headers.items()
-            if name not in _DROPPED and not name.startswith("x-forwarded-")
-        },
+        len(raw),
+        kept,
         int(length) if length is not None else None,
         "transfer-encoding" in headers,
         "expect" in headers,
-        Said(headers.get("toolgate-reason") or None, headers.get("toolgate-plan"), headers.get("toolgate-step")),
+        new(Said, said),
         _token(headers, rules),
         headers.get("toolgate-run"),
     )
+
+
+def _is_kept(name: str) -> bool:
+    return name not in _DROPPED and not name.startswith(_FORWARDED)
 
 
 def _token(headers: Mapping[str, str], rules: Rules) -> str | None:
@@ -338,23 +345,24 @@ def _page_fault(headers: Mapping[str, str], rules: Rules) -> Refusal | None:
 def _own_fault(headers: Mapping[str, str]) -> Refusal | None:
     """Our own headers: known ones only. `toolgate-` is reserved, so that a misspelt one is not silently without effect."""
     for name in headers:
-        if not name.startswith(_OURS):
-            continue
-        if name not in _KNOWN:
-            return refuse("request.header", f"the header `{name}` is reserved and not known to this gate", _meant(name))
-    if len(headers.get("toolgate-reason", "")) > MAX_REASON_CHARS:
-        detail = f"the header `toolgate-reason` is longer than {MAX_REASON_CHARS} characters"
+        if name not in _OTHERS and name.startswith(_OURS):
+            fault = _fault_of_ours(name, headers[name])
+            if fault is not None:
+                return fault
+    return None
+
+
+def _fault_of_ours(name: str, given: str) -> Refusal | None:
+    if name not in _KNOWN:
+        return refuse("request.header", f"the header `{name}` is reserved and not known to this gate", _meant(name))
+    if name == _REASON and len(given) > MAX_REASON_CHARS:
+        detail = f"the header `{name}` is longer than {MAX_REASON_CHARS} characters"
         return refuse("request.header", detail, "Shorten the reason.")
-    return next((fault for name in _NAMING if (fault := _naming_fault(name, headers)) is not None), None)
-
-
-def _naming_fault(name: str, headers: Mapping[str, str]) -> Refusal | None:
-    """SECURITY: a name that could name nothing is refused, and not taken for none: the call would be matched to any step."""
-    given = headers.get(f"{_OURS}{name}")
-    if given is None or _ID.fullmatch(given):
+    # SECURITY: a name that could name nothing is refused, and not taken for none: the call would be matched to any step.
+    if name not in _NAMING or _ID.fullmatch(given):
         return None
-    detail = f"the header `{_OURS}{name}` is not the id of a {name}: 1 to {MAX_ID_CHARS} visible characters"
-    return refuse("request.header", detail, f"Send the id as POST /-/plans told it, or leave `{_OURS}{name}` out.")
+    detail = f"the header `{name}` is not the id of a {_NAMING[name]}: 1 to {MAX_ID_CHARS} visible characters"
+    return refuse("request.header", detail, f"Send the id as POST /-/plans told it, or leave `{name}` out.")
 
 
 def _meant(name: str) -> str | None:
