@@ -294,6 +294,14 @@ def test_an_admin_port_without_tokens_is_warned_about(tmp_path: Path, text: str)
     assert loaded(tmp_path, f"environment: prod\n{text}\n").warnings == ()
 
 
+def test_an_admin_port_of_a_trial_is_not_warned_about(tmp_path: Path) -> None:
+    """Whoever tries it out alone is the operator; once agents come from elsewhere, they are not alone."""
+    text = "environment: dev\nenvironments: [dev, prod]\n"
+    assert loaded(tmp_path, text).warnings == ()
+    told = loaded(tmp_path, f"{text}listen: {{agent: '0.0.0.0:8400'}}\n").warnings
+    assert [each.split(" ")[0] for each in told] == ["`listen.agent`", "`listen.admin`"]
+
+
 def test_contradictions_are_problems(tmp_path: Path) -> None:
     """An environment that is not listed, one listed twice, two listeners on one address, half a TLS."""
     text = "environment: prod\nenvironments: [dev, dev]\nlisten: {agent: 127.0.0.1:1, admin: 127.0.0.1:1}\n"

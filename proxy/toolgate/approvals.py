@@ -1,4 +1,4 @@
-"""What people are asked and what they answer: requested, granted, declined (DESIGN §10).
+"""What people are asked and what they answer: requested, granted, declined, revoked (DESIGN §10).
 
 RULE: asked is in the journal, committed, before anybody hears of it. Of one thing one request is open at a time, and the
 first answer that is written is the answer; who asked never gives it.
@@ -12,28 +12,29 @@ from typing import Final, NamedTuple
 
 from toolgate.core import requests
 from toolgate.core.approval import WAITING, Approval, Asking
-from toolgate.core.approvers import answering_role, repeats
+from toolgate.core.approvers import answering_role, repeats, revoking
 from toolgate.core.codes import CODES
-from toolgate.core.model import Event, Principal, Recovery, Refusal
-from toolgate.core.review import Matter, opened, reviewed, too_many
+from toolgate.core.model import Charge, Event, Principal, Recovery, Refusal
+from toolgate.core.review import Matter, opened, reviewed, too_many, use_of
 from toolgate.ports import Ledger
 
 _SAID: Final[dict[str, tuple[str, str]]] = {
     "declined": ("approval.declined", "was declined"),
+    "revoked": ("approval.declined", "was granted, and that was taken back"),
     "expired": ("approval.expired", "has expired"),
     "granted": ("approval.stale", "was granted already"),
     "used": ("approval.stale", "was granted and used already"),
 }
-
-
+_ENDED: Final = frozenset({"declined", "revoked", "expired"})  # whoever sees it is told so, whatever they may answer
 _TRIES: Final = 4  # as many answer the same request at once
 
 
 class _Answerable(NamedTuple):
-    """A request that waits for an answer, and the role it is answered in."""
+    """A request that waits for an answer, the role it is answered in, and what nobody else may have taken by then."""
 
     approval: Approval
     role: str
+    guards: tuple[Charge, ...] = ()
 
 
 class Approvals:
@@ -121,6 +122,14 @@ class Approvals:
             approval_id,
         )
 
+    async def revoke(self, approval_id: str, by: Principal, comment: str | None = None) -> Approval | Refusal | None:
+        """Take a yes back that nothing has used. Otherwise as `grant`."""
+        return await self._answer(
+            lambda: self._revocable(approval_id, by),
+            lambda asked: requests.revoked(asked.approval, by.id, comment, self._now_ms()),
+            approval_id,
+        )
+
     def _grantable(self, approval_id: str, by: Principal, role: str | None) -> _Answerable | Approval | Refusal | None:
         approval = self.find(approval_id)
         if approval is not None and repeats(by, approval, role):
@@ -133,9 +142,29 @@ class Approvals:
             return approval  # no is no, however often it is said
         return self._answerable(approval, by, None)
 
+    def _revocable(self, approval_id: str, by: Principal) -> _Answerable | Approval | Refusal | None:
+        approval = self.find(approval_id)
+        if approval is None:
+            return None
+        fault = revoking(by, approval)
+        if fault is not None:
+            return fault
+        match approval.state:
+            case "granted":
+                # INVARIANT: it takes the use that a call would take, so of the two one is written, on every ledger.
+                return _Answerable(approval, "", (use_of(approval.id),))
+            case "revoked":
+                return approval
+            case "pending":
+                return _ungranted(approval)
+            case _:
+                return _over(approval)
+
     def _answerable(self, approval: Approval | None, by: Principal, role: str | None) -> _Answerable | Refusal | None:
         if approval is None:
             return None
+        if approval.state in _ENDED:
+            return _over(approval)
         in_role = answering_role(by, approval, role)
         if isinstance(in_role, Refusal):
             return in_role
@@ -154,7 +183,7 @@ class Approvals:
             if not isinstance(asked, _Answerable):
                 return asked
             event = answer(asked)
-            if await self._ledger.record(event, ()) is None:
+            if await self._ledger.record(event, asked.guards) is None:
                 return self._heard(asked.approval, event)
         return _contended(approval_id)
 
@@ -167,8 +196,8 @@ class Approvals:
 
 
 def _holds(approval: Approval, answer: Event) -> bool:
-    if answer.kind == requests.APPROVAL_DECLINED:
-        return approval.state == "declined"
+    if answer.kind != requests.APPROVAL_GRANTED:
+        return approval.state == ("declined" if answer.kind == requests.APPROVAL_DECLINED else "revoked")
     return requests.has_answered(approval, str(answer.data["by"]))
 
 
@@ -178,6 +207,14 @@ def _contended(approval_id: str) -> Refusal:
     hint = f"Look how it stands with GET /-/approvals/{approval_id}, and answer again if it still waits."
     detail = f"somebody else is answering the request `{approval_id}` at the same time"
     return Refusal(code, detail, Recovery(code.action, hint), stage="approval")
+
+
+def _ungranted(approval: Approval) -> Refusal:
+    """There is no yes to take back."""
+    code = CODES["approval.pending"]
+    detail = f"the request `{approval.id}` is not granted, so there is nothing to take back"
+    hint = f"Decline it with POST /-/approvals/{approval.id}/decline."
+    return Refusal(code, detail, Recovery("finish", hint), stage="approval")
 
 
 def _over(approval: Approval) -> Refusal:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from toolgate.core.codes import CODES
 from toolgate.core.model import Event, Guard, Settlement
-from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_GRANTED, APPROVAL_REQUESTED
+from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_GRANTED, APPROVAL_REQUESTED, APPROVAL_REVOKED
 from toolgate.core.runs import RUN_STOPPED, Kind
 from toolgate.situation import Reading
 from toolgate.tally import Tally, in_units
@@ -29,7 +29,9 @@ BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _OUTCOMES: Final = frozenset(CODES) | {"completed"}
 _ERROR: Final = "status"  # an error that says nothing of its cost is no surprise
 _RELOADS: Final = ("loaded", "refused")
-_ANSWERS: Final = {APPROVAL_REQUESTED: "requested", APPROVAL_GRANTED: "granted", APPROVAL_DECLINED: "declined"}
+_ANSWERS: Final = {
+    APPROVAL_REQUESTED: "requested", APPROVAL_GRANTED: "granted", APPROVAL_DECLINED: "declined", APPROVAL_REVOKED: "revoked",
+}  # fmt: skip
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 

@@ -142,6 +142,10 @@ class Journal(Protocol):
 
     def head(self) -> Head | None: ...
 
+    def overruns(self, since_ms: int) -> Mapping[str, int]:
+        """What calls that ended since then were billed beyond what was left, by the key of the budget."""
+        ...
+
     def follow(self, after: int | None, wait: Callable[[], bool]) -> Iterator[Row]:
         """Each row after the given one (None: from the end on), oldest first; `wait` sleeps, and ends it with False."""
         ...

@@ -15,10 +15,6 @@ from toolgate.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 Toolgate = Callable[..., Result]
-OPEN_ADMIN = (  # what every new project is told
-    "warning: `listen.admin` is `127.0.0.1:8401` and asks for no token: whatever runs on this host, an agent too, can thaw "
-    "what was stopped and read the journal there; use a `unix:` socket, or configure `identity.issuers`\n"
-)
 
 DOCUMENT = """\
 openapi: 3.1.0

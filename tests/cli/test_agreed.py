@@ -104,7 +104,15 @@ ANYTHING = st.recursive(
     max_leaves=8,
 )
 KINDS = st.sampled_from(
-    ["PlanLocked", "PlanRefused", "ApprovalRequested", "ApprovalGranted", "ApprovalDeclined", "Finished"]
+    [
+        "PlanLocked",
+        "PlanRefused",
+        "ApprovalRequested",
+        "ApprovalGranted",
+        "ApprovalDeclined",
+        "ApprovalRevoked",
+        "Finished",
+    ]
 )
 
 

@@ -38,7 +38,7 @@ async def test_a_person_grants_what_is_asked() -> None:
         every = await toolgate(desk, "ann", "list", "--all", "--json")
 
     row = listed.output.splitlines()[1].split()
-    assert [name, "pending", "corp/agent-7", "metrics.removeMetric", "oncall"] == [row[0], row[1], *row[4:]]
+    assert [name, "pending", "corp/agent-7", 'metrics.removeMetric("node_cpu")', "oncall"] == [row[0], row[1], *row[4:]]
     assert "by corp/agent-7, for whom agent-7 acts" in shown.output
     assert "  why      a person decides\n" in shown.output
     assert '"name": "node_cpu"' in shown.output
@@ -63,6 +63,40 @@ async def test_a_person_declines() -> None:
     assert (late.exit_code, late.stdout) == (1, "")
     assert "approval.declined" in late.stderr
     assert told["comment"] == "it is in use"
+
+
+async def test_a_person_takes_a_yes_back() -> None:
+    """Before it is used; the reason goes to the agent. A second thought is told how it stands."""
+    async with opened() as desk:
+        name = await desk.asked()
+        early = await toolgate(desk, "ann", "revoke", name)
+        await toolgate(desk, "ann", "grant", name)
+        revoked = await toolgate(desk, "ann", "revoke", name, "--why", "the wrong one")
+        late = await toolgate(desk, "bob", "grant", name)
+        _, told = await desk.ask("agent", "GET", f"/-/approvals/{name}", door="agent")
+
+    assert early.stderr == (
+        f"toolgate: approval.pending: the request `{name}` is not granted, so there is nothing to take back."
+        f" Decline it with POST /-/approvals/{name}/decline.\n"
+    )
+    assert revoked.output == f"revoked  {name}  metrics.removeMetric, for corp/agent-7\n"
+    assert (late.exit_code, "was granted, and that was taken back" in late.stderr) == (1, True)
+    assert (told["state"], told["comment"]) == ("revoked", "the wrong one")
+
+
+async def test_a_list_says_what_is_asked() -> None:
+    """Arguments short, and what is masked only as that; of a plan its goal. JSON has all of it."""
+    long, secret = "x" * 500, {"$masked": "0123456789abcdef"}
+    async with opened() as desk:
+        await desk.asked(request={"arguments": {"body": {"name": long, "key": secret}}})
+        await desk.asked(digest="sha256:2", kind="plan", operation=None, request={"goal": "tidy up", "document": {}})
+        listed = await toolgate(desk, "ann", "list")
+        told = json.loads((await toolgate(desk, "ann", "list", "--json")).output)
+
+    plan, call = listed.output.splitlines()[1:]
+    assert 'a plan: "tidy up"' in plan
+    assert f'metrics.removeMetric(name="{"x" * 58}…, key=[masked])' in call
+    assert long == told["approvals"][1]["request"]["arguments"]["body"]["name"]
 
 
 async def test_who_may_not_answer_is_told_why() -> None:

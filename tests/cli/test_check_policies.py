@@ -35,6 +35,40 @@ def lines(shown: Result) -> list[str]:
     return shown.stdout[shown.stdout.index("policies: ") :].splitlines()[:-1]
 
 
+_ISSUER = "{name: corp, issuer: 'https://a', audience: toolgate, jwks: {file: keys.json}, roles: {claim: groups%s}}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("", "asks for no token, so that an agent could answer itself; configure `identity.issuers`"),
+        ("listen: {admin: off}", "is `off`; configure `identity.issuers`"),
+        ("listen: {admin: 'unix:a.sock'}", "the role `oncall`, which nobody can have"),
+        (f"identity: {{issuers: [{_ISSUER % ', map: {ops: [dba]}'}]}}", "the role `oncall`, which nobody can have"),
+        (f"identity: {{issuers: [{_ISSUER % ', map: {ops: [oncall]}'}]}}", None),
+        (f"identity: {{issuers: [{_ISSUER % ''}]}}", None),
+    ],
+)
+def test_approvals_that_nobody_can_give_are_warned_about(
+    toolgate: Toolgate, policies: Callable[[str], None], project: Path, settings: str, told: str | None
+) -> None:
+    """Only where a statement asks for one: what waits for nobody is never sent."""
+    file = project / "toolgate.yaml"
+    file.write_text(f"environment: dev\nenvironments: [dev, prod]\n{settings}\n")
+    (project / "keys.json").write_text("{}")
+    policies('@id("any") permit (principal, action, resource);\n')
+    quiet = toolgate("check")
+    policies(
+        '@id("any") permit (principal, action, resource);\n@id("ask") @approval("oncall") forbid (principal, action, resource);\n'
+    )
+    shown = toolgate("check")
+
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    assert told is None or "policies/shop.cedar:2: `ask` asks for" in shown.stderr
+    assert (told or "") in shown.stderr
+    assert (told is None) == (shown.stderr == "")
+
+
 def test_what_statements_reach(toolgate: Toolgate, policies: Callable[[str], None]) -> None:
     """How many there are, which reach nothing, what none permits, and what anyone may change."""
     policies(

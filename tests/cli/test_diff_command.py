@@ -70,7 +70,7 @@ def test_nothing_changes(toolgate: Toolgate, old: Path, new: Path) -> None:
 
     assert old.is_dir()
     assert (0, "ok: nothing that is compared changes\n", "") == (done.exit_code, done.stdout, done.stderr)
-    assert {"changed": False, "environments": [], "statements": [], "operations": [], "resources": [], "budgets": [], "access": [], "cases": []} == json.loads(toolgate("diff", "old", "new", "--json").stdout)  # fmt: skip
+    assert {"changed": False, "environments": [], "identity": [], "statements": [], "operations": [], "resources": [], "budgets": [], "access": [], "cases": []} == json.loads(toolgate("diff", "old", "new", "--json").stdout)  # fmt: skip
 
 
 def test_a_statement_that_goes_takes_access_with_it(toolgate: Toolgate, old: Path, new: Path) -> None:
@@ -85,6 +85,42 @@ def test_a_statement_that_goes_takes_access_with_it(toolgate: Toolgate, old: Pat
     assert "cases\n  a manager deletes, in prod (new/policies/tests/orders.yaml:4)\n" in done.stdout
     assert "was  permitted by `managers-delete`\n" in done.stdout
     assert "is   refused with policy.not_allowed: " in done.stdout
+
+
+def test_credentials_are_told_by_where_they_are(toolgate: Toolgate, old: Path, new: Path) -> None:
+    """Where each is sent and read; what it is, and in which folder a side lies, is no part of it. Limits as they are."""
+    tool, dev = "toolspecs/shop/tool.yaml", 'dev: {upstream: "http://dev.example"'
+    for side, said in ((old, '"${file:../../key}"}'), (new, '"${env:SHOP_KEY}"}, max_body: 2MiB')):
+        (side / "key").write_text("hunter2")
+        with_key = f"{dev.replace('http:', 'https:')}, credentials: {{header: X-Key, value: {said}"
+        replace(side / tool, dev, with_key)
+    done = toolgate("diff", "old", "new", "-e", "dev")
+
+    assert done.exit_code == 1
+    assert (
+        "in dev: credentials: header X-Key from file:key → header X-Key from env:SHOP_KEY; max_body: 1048576 → 2097152: "
+        in done.stdout
+    )
+    assert "hunter2" not in done.output
+
+
+def test_who_is_let_in_is_compared(toolgate: Toolgate, old: Path, new: Path) -> None:
+    """Issuers by name, key by key; who calls without a token; a secret by its place."""
+    issuer = "{name: corp, issuer: 'https://a', audience: toolgate, secret: '${env:%s}', algorithms: [HS256], roles: {claim: groups, map: {ops: [%s]}}}"
+    for side, key, role in ((old, "ONE", "oncall"), (new, "TWO", "dba")):
+        text = (side / "toolgate.yaml").read_text().partition("identity:")[0]
+        (side / "toolgate.yaml").write_text(f"{text}identity: {{issuers: [{issuer % (key, role)}]}}\n")
+    replace(new / "toolgate.yaml", "identity: {", "identity: {anonymous: {id: guest, roles: [clerk]}, ")
+    done = toolgate("diff", "old", "new")
+    told = json.loads(toolgate("diff", "old", "new", "--json").stdout)
+
+    assert (
+        "identity\n"
+        "  issuer corp: keys: the secret of env:ONE → the secret of env:TWO\n"
+        "  issuer corp: roles: by groups: ops as oncall → by groups: ops as dba\n"
+        "  without a token: none → guest with the roles clerk\n"
+    ) in done.stdout
+    assert {"what": "without a token", "old": "none", "new": "guest with the roles clerk"} in told["identity"]
 
 
 def test_a_forbid_changes_cases_only_the_other_side_has(toolgate: Toolgate, old: Path, new: Path) -> None:

@@ -16,7 +16,7 @@ from tests.listeners.test_runs import budgeted_shop
 
 from toolgate import ledger as ledgers
 from toolgate.cli import main
-from toolgate.core.model import Charge, Event
+from toolgate.core.model import Charge, Event, Settlement
 
 
 @pytest.fixture
@@ -90,10 +90,12 @@ async def test_balances_are_printed_by_who_took_most(served: Served) -> None:
     told = await toolgate(served, "budgets")
     lines = [line.split() for line in told.output.splitlines()]
 
-    assert lines[0] == ["budget", "given", "who", "taken", "left"]
+    assert lines[0] == ["budget", "given", "who", "taken", "left", "overrun"]
     assert lines[2] == ["daily", "7", "calls", "a", "day", "principal", "digest", "2", "5"]
     value: Any = json.loads((await toolgate(served, "budgets", "--json", "--limit", "1")).output)
-    assert value["budgets"][1]["most"] == [{"scope": {"principal": "digest"}, "taken": "2", "left": "5"}]
+    assert value["budgets"][1]["most"] == [
+        {"scope": {"principal": "digest"}, "taken": "2", "left": "5", "overrun": "0"}
+    ]
 
 
 async def test_balances_are_read_out_of_a_file(tmp_path: Path) -> None:
@@ -102,13 +104,19 @@ async def test_balances_are_read_out_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "toolgate.yaml").write_text("environment: prod\nenvironments: [dev, prod]\n")
     ledger = ledgers.open(f"sqlite://{tmp_path}/ledger.db", clock=lambda: 1_700_000_000_000)
     guards = (Charge("b:run-calls:calls:run_1", 2, 5), Charge("b:daily:calls:digest:2023-11-14", 2, 7))
-    await ledger.record(Event("Decided", 1_700_000_000_000, {}), guards)
+    await ledger.record(Event("Decided", 1_700_000_000_000, {}, "c1"), guards)
+    ended = Event("Finished", 1_700_000_000_000, {}, "c1")
+    await ledger.finish(ended, Settlement(extra=(Charge("b:run-calls:calls:run_1", 7, 5),)))
     await ledger.close()
     told = await asyncio.to_thread(CliRunner().invoke, main, ["budgets", "--file", "ledger.db", "--json"])
     by_name = {each["budget"]: each for each in json.loads(told.stdout)["budgets"]}
 
-    assert by_name["run-calls"]["most"] == [{"scope": {"run": "run_1"}, "taken": "2", "left": "3"}]
+    assert by_name["run-calls"]["most"] == [{"scope": {"run": "run_1"}, "taken": "5", "left": "0", "overrun": "4"}]
     assert by_name["daily"]["most"] == []
+    table = await asyncio.to_thread(CliRunner().invoke, main, ["budgets", "--file", "ledger.db"])
+    assert ["run-calls", "5", "calls", "run", "run_1", "5", "0", "4"] in [
+        line.split() for line in table.stdout.splitlines()
+    ]
     missing = await asyncio.to_thread(CliRunner().invoke, main, ["budgets", "--file", "nowhere.db"])
     assert (missing.exit_code, "there is no journal at" in missing.stderr) == (3, True)
 

@@ -173,6 +173,49 @@ async def test_declined_is_no_and_says_why(shop: Bundle) -> None:
         assert 1 == len(await desk.events("ApprovalRequested"))
 
 
+async def test_a_yes_is_taken_back_before_it_is_used(shop: Bundle) -> None:
+    """The same call is refused from then on, and nobody is asked again; what is used stays used."""
+    async with scene(shop, ALL + ASK) as desk:
+        granted = await desk.granted()
+        revoked = await desk.approvals.revoke(granted.id, ONCALL, "the wrong item")
+        assert isinstance(revoked, Approval)
+        assert revoked == await desk.approvals.revoke(granted.id, Principal("root", ("admin",)))
+        refused = await desk.put()
+        assert "approval.declined" == code_of(refused)
+        assert "a person took the yes to `shop.putItem` back: the wrong item" == refused.refusal.detail
+        assert ["ApprovalRequested", "ApprovalGranted", "ApprovalRevoked"] == [each.kind for each in desk.told]
+        assert [] == desk.upstream.sent
+
+        used = await desk.granted("b")
+        await desk.put("b")
+        late = await desk.approvals.revoke(used.id, ONCALL)
+        assert "was granted and used already" in late.detail
+        waiting = await desk.asked("c")
+        early = await desk.approvals.revoke(waiting.id, ONCALL)
+        assert ("approval.pending", "pending") == (code_of(early), desk.approvals.find(waiting.id).state)
+        assert await desk.approvals.revoke("apr_0", ONCALL) is None
+
+
+async def test_a_yes_is_taken_back_or_used_and_never_both(shop: Bundle) -> None:
+    """A call and a person at once: one of the two is written, and the other is told."""
+    async with scene(shop, ALL + ASK) as desk:
+        for n in range(10):
+            granted = await desk.granted(f"i{n}")
+            put, revoked = await asyncio.gather(desk.put(f"i{n}"), desk.approvals.revoke(granted.id, ONCALL))
+            assert ("completed" == code_of(put)) != isinstance(revoked, Approval)
+
+
+@pytest.mark.parametrize(
+    "who", [AGENT, Principal("agent", ("oncall",)), Principal("other", ("dba",)), Principal("x", (), {}, "agent")]
+)
+async def test_who_may_not_take_it_back(shop: Bundle, who: Principal) -> None:
+    """Neither who asked, nor who could not have granted it."""
+    async with scene(shop, ALL + ASK) as desk:
+        granted = await desk.granted()
+        assert "policy.not_allowed" == code_of(await desk.approvals.revoke(granted.id, who))
+        assert "completed" == code_of(await desk.put())
+
+
 @pytest.mark.parametrize(
     ("granted", "detail"), [(False, "was not answered in time"), (True, "was granted and not used in time")]
 )

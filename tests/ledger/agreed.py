@@ -71,6 +71,10 @@ def decline(approval: Approval, by: str = "eve", at_ms: int = START_MS + 1) -> E
     return asking.declined(approval, by, "not today", at_ms)
 
 
+def revoke(approval: Approval, by: str = "eve", at_ms: int = START_MS + 1) -> Event:
+    return asking.revoked(approval, by, "not this one", at_ms)
+
+
 def attempt(call: str, step: str = "fetch", plan: str = PLAN, **said: Any) -> Event:
     """A permit of a step."""
     data = {"principal": "ann", "operation": "metrics.query", "decision": "permit", "plan": plan, "step": step}

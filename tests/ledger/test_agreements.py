@@ -32,12 +32,14 @@ from tests.ledger.agreed import (
     guards_of,
     lock,
     plan_of,
+    revoke,
     state_of,
     steps_of,
 )
 from tests.ledger.world import START_MS, Clock, opened, taken
 
 from toolgate.core import runs as told
+from toolgate.core.journal import Broken, Verified
 from toolgate.core.model import NOTHING_KNOWN, PLAN_KEY, RUN_KEY, Charge, OpenedRun, Settlement, Short
 from toolgate.core.plan import Attempted, Step
 from toolgate.ledger.moves import Began, Ended, Move
@@ -341,6 +343,69 @@ async def test_the_first_answer_that_is_written_is_the_answer(path: Path, first:
     if restarts:
         held = await again(held, path)
     assert state_of(held) == ("granted" if first == "grant" else "declined")
+    await held.close()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_grant_that_was_taken_back_is_used_by_nobody(path: Path, restarts: bool) -> None:
+    """It takes the use that a call would take: of the two one is written, whichever was first."""
+    held = opened(path)
+    await begun(held)
+    other = "apr_00000000000000000000000002"
+    for name, digest in ((APPROVAL, DIGEST), (other, "sha256:other")):
+        await held.record(ask(name, an_asking(digest)), ())
+        await held.record(grant(an_approval(name)), ())
+    uses = {name: (Charge(f"a:{name}", 1, 1),) for name in (APPROVAL, other)}
+    assert await held.record(revoke(an_approval()), uses[APPROVAL]) is None
+    assert await held.record(by_approval("c1", other), uses[other]) is None
+    assert await held.record(revoke(an_approval(other)), uses[other]) == Short(uses[other][0], 0)
+    if restarts:
+        held = await again(held, path)
+    assert [state_of(held), state_of(held, other)] == ["revoked", "used"]
+    assert await held.record(by_approval("c2"), uses[APPROVAL]) == Short(uses[APPROVAL][0], 0)
+    await held.close()
+
+
+async def test_what_is_kept_is_held_against_the_lines(path: Path) -> None:
+    """SECURITY: the chain covers lines only, so a yes that somebody writes into the table is found by `verify`."""
+    held = opened(path)
+    await planned(held)
+    long = an_asking(request={"big": "x" * 40_000, "odd": "\ud800", "large": 10**40})
+    await held.record(ask(asked=long), ())
+    await held.record(revoke(an_approval()), ())
+    await held.record(grant(an_approval()), ())
+    journal = held.journal
+    assert isinstance(journal.verify(), Verified)
+    await held.close()
+    assert isinstance(journal.verify(), Verified)
+    forged = "insert into kept (kind, at_ms, run, name, digest, said) select kind, at_ms + 1, run, 'apr_forged', digest, said from kept where kind = 'ApprovalGranted'"
+    for change, name in (
+        ("update kept set said = replace(said, 'looks right', 'looks odd') where kind = 'ApprovalGranted'", APPROVAL),
+        ("update kept set said = 'nonsense' where kind = 'PlanLocked'", PLAN),
+        (forged, "apr_forged"),
+    ):
+        with sqlite3.connect(path) as db:
+            before = db.execute("select * from kept").fetchall()
+            assert db.execute(change).rowcount == 1
+        broken = journal.verify()
+        assert isinstance(broken, Broken)
+        assert f"what is kept of `{name}` is not what any line says" in broken.why
+        with sqlite3.connect(path) as db:
+            db.execute("delete from kept")
+            db.executemany("insert into kept values (?,?,?,?,?,?,?)", before)
+    assert isinstance(journal.verify(), Verified)
+
+
+async def test_only_a_grant_can_be_taken_back(url: str) -> None:
+    """What waits, was declined or is expired stays what it is."""
+    held = opened(url)
+    await begun(held)
+    await held.record(ask(), ())
+    await held.record(revoke(an_approval()), ())
+    assert state_of(held) == "pending"
+    await held.record(decline(an_approval()), ())
+    await held.record(revoke(an_approval()), ())
+    assert state_of(held) == "declined"
     await held.close()
 
 

@@ -118,6 +118,8 @@ async def test_what_cost_more_takes_what_is_left_and_no_more(journal_url: str) -
     event = held.journal.call("call-1")[1].event
     assert event["extra"] == [{"key": "usd", "amount": 40}]
     assert event["overrun"] == [{"key": "usd", "amount": 15}]
+    ended_ms = event["at_ms"]
+    assert [held.journal.overruns(since) for since in (0, ended_ms, ended_ms + 1)] == [{"usd": 15}, {"usd": 15}, {}]
 
 
 async def test_a_budget_that_became_smaller_gives_nothing_back(url: str) -> None:

@@ -189,7 +189,7 @@ async def serving_bundle(
         switch = SwitchApi(
             KillSwitch(ledger, served.told.append, world.now_ms), lambda: gateway.bundle, ledger.journal, says["admin"]
         )
-        spending = SpendingApi(lambda: gateway.bundle, ledger.balances, world.now_ms, says["admin"])
+        spending = SpendingApi(lambda: gateway.bundle, ledger.balances, ledger.journal, world.now_ms, says["admin"])
         operators = {**admin.routes, **switch.routes, **spending.routes, **planning.for_operators(says["admin"])}
         own = AgentApi(calls, {**run_api.routes, **planning.for_agents(says["agent"])}, health, says["agent"], "9")
         handlers = {

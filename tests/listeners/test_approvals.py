@@ -249,6 +249,22 @@ async def test_a_grant_runs_out() -> None:
     assert told["state"] == "expired"
 
 
+async def test_a_grant_is_taken_back() -> None:
+    """By whoever could have given it; the agent sees that, and why. A yes of somebody it is not there for is not there."""
+    async with opened() as desk:
+        name = await desk.asked()
+        early = await desk.ask("ann", "POST", f"/-/approvals/{name}/revoke")
+        await desk.ask("ann", "POST", f"/-/approvals/{name}/grant")
+        unseen = await desk.ask("eve", "POST", f"/-/approvals/{name}/revoke")
+        viewer = await desk.ask("viewer", "POST", f"/-/approvals/{name}/revoke")
+        revoked = await desk.ask("bob", "POST", f"/-/approvals/{name}/revoke", json={"comment": "too early"})
+        _, told = await desk.ask("agent", "GET", f"/-/approvals/{name}", door="agent")
+
+    assert [403, 404, 403, 200] == [status for status, _ in (early, unseen, viewer, revoked)]
+    assert "not granted" in early[1]["detail"]
+    assert ("revoked", "too early") == (told["state"], told["comment"])
+
+
 @pytest.mark.parametrize(
     ("action", "body", "path"),
     [
@@ -260,6 +276,7 @@ async def test_a_grant_runs_out() -> None:
         ("grant", {"role": ["oncall"]}, "/role"),
         ("grant", {"coment": "x"}, "/coment"),
         ("decline", {"role": "oncall"}, "/role"),
+        ("revoke", {"role": "oncall"}, "/role"),
     ],
 )
 async def test_an_answer_that_makes_no_sense_changes_nothing(action: str, body: Any, path: str) -> None:

@@ -127,6 +127,6 @@ async def test_operators_see_who_spends_what(tmp_path: Path) -> None:
     assert (calls["given"], calls["spenders"], calls["taken"], calls["window"]) == ("5", 2, "4", None)
     assert [each["taken"] for each in calls["most"]] == ["3", "1"]
     assert calls["most"][1]["scope"] == {"run": run["run"]}
-    assert by_name["daily"]["most"] == [{"scope": {"principal": "digest"}, "taken": "4", "left": "3"}]
+    assert by_name["daily"]["most"] == [{"scope": {"principal": "digest"}, "taken": "4", "left": "3", "overrun": "0"}]
     assert len(most["budgets"][0]["most"]) == 1
     assert bad.status == 422

@@ -41,6 +41,35 @@ def problems(example: Project, text: str) -> list[tuple[int, str, str]]:
     ]
 
 
+def test_everything_is_told_in_one_round(example: Project) -> None:
+    """A wrong form of one entry keeps nothing back of what others name, nor of what it names itself."""
+    example.write(
+        {"policies/plans.yaml": "hold: 3\nfree: [metrics.nope]\norder: [{operation: 5, after: [metrics.nope]}]\n"}
+    )
+    example.write({"policies/a.cedar": 'permit (principal, action == Action::"metrics.nope", resource);\n'})
+    found = problems(
+        example,
+        """
+budgets:
+  - {name: one, scop: [run], calls: 50}
+  - {name: two, scope: [run], uds: 1, match: {operations: [metrics.nope, 3]}}
+  - {name: two, scope: [run], usd: 1e30}
+  - 7
+""",
+    )
+
+    assert [
+        (3, "budget.cost"), (3, "config.missing_key"), (4, "budget.cost"), (4, "config.value"),
+        (4, "operation.unmatched"), (5, "budget.repeated"), (5, "config.value"), (6, "config.value"),
+    ] == [(line, code) for line, code, _ in found]  # fmt: skip
+    others = [(path, line, code) for path, line, code, _ in example.problems() if path != FILE]
+    assert [
+        ("policies/a.cedar", 1, "policy.unknown"), ("policies/plans.yaml", 1, "config.unknown_key"),
+        ("policies/plans.yaml", 2, "operation.unmatched"), ("policies/plans.yaml", 3, "config.value"),
+        ("policies/plans.yaml", 3, "operation.unmatched"),
+    ] == others  # fmt: skip
+
+
 def test_a_budget_means_what_it_says(example: Project) -> None:
     """One for each amount; costs in micro-units, calls, bytes and seconds as they are."""
     found = loaded(

@@ -109,7 +109,7 @@ def _operators_routes(parts: Parts, serving: Serving, health: Health, voice: Voi
     admin = AdminApi(lambda: serving.bundle, serving.reload, ledger.journal, health, voice)
     switch = KillSwitch(ledger, parts.people.tell, now_ms)
     switching = SwitchApi(switch, lambda: serving.bundle, ledger.journal, voice)
-    spending = SpendingApi(lambda: serving.bundle, ledger.balances, now_ms, voice)
+    spending = SpendingApi(lambda: serving.bundle, ledger.balances, ledger.journal, now_ms, voice)
     return {**admin.routes, **switching.routes, **spending.routes}
 
 

@@ -11,9 +11,12 @@ from typing import Final
 from toolgate.cli.console import counted, paint, printable
 from toolgate.core.locking import PLAN_LOCKED, PLAN_REFUSED
 from toolgate.core.model import Json
-from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_GRANTED, APPROVAL_REQUESTED
+from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_GRANTED, APPROVAL_REQUESTED, APPROVAL_REVOKED
 
-AGREEMENTS: Final = (PLAN_LOCKED, PLAN_REFUSED, APPROVAL_REQUESTED, APPROVAL_GRANTED, APPROVAL_DECLINED)
+_ANSWERS: Final = {
+    APPROVAL_GRANTED: ("granted", "green"), APPROVAL_DECLINED: ("declined", "red"), APPROVAL_REVOKED: ("revoked", "red"),
+}  # fmt: skip
+AGREEMENTS: Final = (PLAN_LOCKED, PLAN_REFUSED, APPROVAL_REQUESTED, *_ANSWERS)
 _FAILED: Final = 400
 _LONGEST: Final = 300
 
@@ -69,7 +72,7 @@ def agreement(event: Mapping[str, Json]) -> str:
             why = f": {_said(event['why'])}" if event.get("why") else ""
             return f"{paint('asked', 'yellow')}  {at}  {_said(event.get('approval'))}, {_said(what)}{why}"
         case kind:
-            done = paint("granted", "green") if kind == APPROVAL_GRANTED else paint("declined", "red")
+            done = paint(*_ANSWERS.get(str(kind), ("answered", "dim")))
             comment = f": {_said(event['comment'])}" if event.get("comment") else ""
             return f"{done}  {at}  {_said(event.get('approval'))}, by {_said(event.get('by'))}{comment}"
 

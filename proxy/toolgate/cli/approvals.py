@@ -13,13 +13,15 @@ from toolgate.cli import console
 from toolgate.cli.command import NO, Command
 from toolgate.cli.console import paint, printable
 from toolgate.cli.gate import Gate, gate_of, gate_options
+from toolgate.cli.telling import arguments_line
 from toolgate.core.approval import ApprovalState
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ID: Final = "apr_01KDMB4Y8M4Z2T9GJ6Q0V7R3XA"
+_LONGEST: Final = 80  # of a plan's goal, in a list
 _STATES: Final = get_args(ApprovalState)
 _STYLES: Final[Mapping[str, str]] = {
-    "pending": "yellow", "granted": "green", "declined": "red", "expired": "dim", "used": "dim",
+    "pending": "yellow", "granted": "green", "declined": "red", "revoked": "red", "expired": "dim", "used": "dim",
 }  # fmt: skip
 
 
@@ -99,6 +101,15 @@ def decline(approval: str, comment: str | None, **options: Any) -> None:
     _answer("decline", approval, {"comment": comment}, options)
 
 
+@command.command("revoke", cls=Command, examples=(f'toolgate approvals revoke {_ID} --why "the wrong metric"',))
+@gate_options
+@click.option("--why", metavar="TEXT", help="For the agent and the journal.")
+@click.argument("approval")
+def revoke(approval: str, why: str | None, **options: Any) -> None:
+    """Take a yes back that nothing has used: the same call is refused from now on."""
+    _answer("revoke", approval, {"comment": why}, options)
+
+
 def _answer(action: str, approval: str, said: Mapping[str, str | None], options: dict[str, Any]) -> None:
     gate, _ = gate_of(options)
     body = {name: text for name, text in said.items() if text is not None}
@@ -125,7 +136,16 @@ def _row(approval: Mapping[str, Any]) -> tuple[str, ...]:
     roles = ", ".join(approval["waiting_for"] or approval["roles"])
     who = approval["principal"]
     told = (approval["approval"], approval["state"], approval["asked_at"], approval["expires_at"], who)
-    return (*told, _what(approval), roles)
+    return (*told, f"{_what(approval)}{_short(approval['request'])}", roles)
+
+
+def _short(request: Mapping[str, Any]) -> str:
+    """What is asked, on one line: the arguments of a call, the goal of a plan; `show` has all of it."""
+    arguments = request.get("arguments")
+    if isinstance(arguments, dict):
+        return f"({arguments_line(arguments)})"
+    goal = request.get("goal")
+    return f': "{printable(str(goal))[:_LONGEST]}"' if goal else ""
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:

@@ -32,7 +32,8 @@ _EXAMPLES = (
 def command(limit: int, file: str | None, **options: Any) -> None:
     """Show every budget with those who have taken most of it.
 
-    The running gate is asked. Amounts are what is charged now: of a call in flight what it holds.
+    The running gate is asked. Amounts are what is charged now: of a call in flight what it holds. `overrun` is what replies
+    billed beyond what was left, as the gate's journal has it.
     """
     gate, settings = gate_of(options)
     found = _asked(gate, limit) if file is None else _read(Path(file), settings, limit)
@@ -43,7 +44,7 @@ def command(limit: int, file: str | None, **options: Any) -> None:
         console.say("there are no budgets; `policies/budgets.yaml` gives them")
         return
     rows = [row for budget in found["budgets"] for row in _rows(budget)]
-    console.table(("budget", "given", "who", "taken", "left"), rows, styles=("cyan",))
+    console.table(("budget", "given", "who", "taken", "left", "overrun"), rows, styles=("cyan",))
 
 
 def _asked(gate: Gate, limit: int) -> Any:
@@ -56,14 +57,16 @@ def _asked(gate: Gate, limit: int) -> Any:
 
 def _read(file: Path, settings: Settings, limit: int) -> Any:
     """The same out of a ledger's file, held against the budgets as the policies folder has them now."""
-    from toolgate.core.spending import spending, spending_json  # noqa: PLC0415 - `--help` does without
+    from toolgate.core.spending import looks_back, spending, spending_json  # noqa: PLC0415 - `--help` does without
     from toolgate.ledger import FileJournal  # noqa: PLC0415 - SQLite; as above
     from toolgate.load.bundle import load  # noqa: PLC0415 - as above
     from toolgate.settings.sources import sources_of  # noqa: PLC0415 - as above
 
     at_ms = time.time_ns() // 1_000_000
-    balances, bundle = FileJournal(file).balances(at_ms), load(sources_of(settings))
-    found = spending(bundle.budgets.budgets, balances, at_ms, limit)
+    journal, bundle = FileJournal(file), load(sources_of(settings))
+    budgets, balances = bundle.budgets.budgets, journal.balances(at_ms)
+    overruns = {since: journal.overruns(since) for since in looks_back(budgets, at_ms)}
+    found = spending(budgets, balances, at_ms, limit, overruns)
     return {"environment": bundle.environment, "budgets": [spending_json(each) for each in found]}
 
 
@@ -74,13 +77,14 @@ def _rows(budget: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     given = f"{budget['given']} {budget['dimension']}{covers}{window}"
     most = budget["most"]
     if budget["dimension"] == SECONDS:
-        yield budget["budget"], given, "each run, from its beginning", "", ""
+        yield budget["budget"], given, "each run, from its beginning", "", "", ""
     elif not most:
-        yield budget["budget"], given, "nobody yet", "0", budget["given"]
+        yield budget["budget"], given, "nobody yet", "0", budget["given"], ""
     for at, spender in enumerate(most):
         who = ", ".join(f"{kind} {name}" for kind, name in spender["scope"].items()) or "everybody"
         named = (budget["budget"], given) if at == 0 else ("", "")
-        yield *named, who, spender["taken"], spender["left"]
+        overrun = spender["overrun"] if spender["overrun"] != "0" else ""
+        yield *named, who, spender["taken"], spender["left"], overrun
     others = budget["spenders"] - len(most)
     if others > 0:
-        yield "", "", f"and {console.counted(others, 'other')}", "", ""
+        yield "", "", f"and {console.counted(others, 'other')}", "", "", ""

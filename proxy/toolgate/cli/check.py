@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Report,
         ViewReport,
     )
+    from toolgate.settings import Settings
 
 _SHOWN_NOTES: Final = 10
 _EXAMPLES: Final = (
@@ -86,14 +87,15 @@ def _checked(
     config: str | None, assignments: tuple[str, ...], environment: str | None
 ) -> tuple[Report, tuple[str, ...]]:
     from toolgate.load.report import check  # noqa: PLC0415 - the loader; `--help` does without
-    from toolgate.settings.identity import roles_of  # noqa: PLC0415 - pydantic; as above
+    from toolgate.settings.identity import approvers_of, roles_of  # noqa: PLC0415 - pydantic; as above
 
     loaded = load_settings(config, assignments, environment=environment)
     report = check(sources_of(loaded.settings))
     served = any(view.environment == report.environment for view in report.views)
     warnings = loaded.warnings if served else (*loaded.warnings, without_tools(report.environment))
     refusing = _refusing_all(report.policies, shortest(loaded.settings.policies))
-    return report, (*warnings, *refusing, *_roles_of_nobody(report.policies, roles_of(loaded.settings)))
+    unanswered = _unanswered(report, loaded.settings, approvers_of(loaded.settings))
+    return report, (*warnings, *refusing, *_roles_of_nobody(report.policies, roles_of(loaded.settings)), *unanswered)
 
 
 def _check_document(path: Path, most: int | None) -> None:
@@ -192,6 +194,29 @@ def _roles_of_nobody(policies: PolicyReport, possible: frozenset[str] | None) ->
             can = ", ".join(f"`{role}`" for role in sorted(possible)) or "none"
             meant = did_you_mean(each.role, possible) or f"; roles that somebody can have: {can} (`identity`)"
             yield f"{each.path}:{each.line}: nobody can have the role `{each.role}` that `{each.statement}` names{meant}"
+
+
+def _unanswered(report: Report, settings: Settings, possible: frozenset[str] | None) -> Iterator[str]:
+    """Warn of approvals that are asked for and that nobody could give, so that what waits for them is never sent."""
+    asked = [(f"{each.path}:{each.line}: `{each.statement}`", each.role) for each in report.policies.approvers]
+    asked += [("`approve` of plans.yaml", role) for role in report.plans.approve]
+    if not asked:
+        return
+    if settings.listen.admin is None or settings.asks_operators_for_nothing:
+        what = (
+            "is `off`" if settings.listen.admin is None else "asks for no token, so that an agent could answer itself"
+        )
+        yield (
+            f"{asked[0][0]} asks for a person's approval, which nobody can give: `listen.admin` {what}; "
+            "configure `identity.issuers`"
+        )
+        return
+    for where, role in asked:
+        if possible is not None and role not in possible:
+            yield (
+                f"{where} asks for the approval of the role `{role}`, which nobody can have; "
+                "give it to somebody with `identity.issuers[].roles`"
+            )
 
 
 def _budget_lines(budgets: BudgetsReport) -> Iterator[str]:

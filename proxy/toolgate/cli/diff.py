@@ -47,7 +47,8 @@ _EXAMPLES: Final = (
 )
 @click.argument("places", nargs=-1, metavar="[OLD] NEW", type=click.Path(path_type=Path))
 def command(revision: str | None, environment: str | None, roles: tuple[str, ...], places: tuple[Path, ...]) -> None:
-    """Say what changes from OLD to NEW: who may call what, what operations are, what exists and may be spent, how cases end.
+    """Say what changes from OLD to NEW: who is let in and may call what, what operations are, what exists and may be spent,
+    how cases end.
 
     OLD and NEW are folders with a toolgate.yaml, or settings files. With --git, OLD is the project NEW as it was at REV,
     and NEW is the working folder when left out. Asked are the principals of the cases' fixtures, the anonymous one, and
@@ -86,13 +87,14 @@ def _settings_file(place: Path) -> Path:
 
 def _side(settings_file: Path, environment: str | None, shown: str) -> Side:
     """Load one side. Raises BundleError; `shown` stands for the copy of a revision in its problems."""
+    from toolgate.settings.identity import identity_of  # noqa: PLC0415 - pydantic; as above
     from toolgate.testing.comparison import Side  # noqa: PLC0415 - the loader; `--help` does without
     from toolgate.testing.project import setting_of, suite_of  # noqa: PLC0415
 
     try:
         settings = load_settings(str(settings_file), (), environment=environment).settings
         names = (environment,) if environment else settings.environments
-        return Side(setting_of(settings, names), suite_of(settings))
+        return Side(setting_of(settings, names), suite_of(settings), identity_of(settings))
     except BundleError as broken:
         if not shown:
             raise
@@ -115,6 +117,7 @@ def _tell(found: Comparison) -> None:
 
 def _lines(found: Comparison) -> Iterator[str]:
     yield from _section("environments", (f"{name}: {what}" for name, what in found.environments))
+    yield from _section("identity", (f"{what}: {old} → {new}" for what, old, new in found.identity))
     statements = (f"{what:<8} `{name}` ({place})" for name, what, place in found.statements)
     yield from _section("statements", statements)
     yield from _section("operations", _operation_lines(found.operations))
@@ -176,6 +179,7 @@ def _json(found: Comparison) -> dict[str, Any]:
     return {
         "changed": not found.is_empty,
         "environments": [{"environment": name, "what": what} for name, what in found.environments],
+        "identity": [each._asdict() for each in found.identity],
         "statements": [each._asdict() for each in found.statements],
         "operations": [each._asdict() for each in found.operations],
         "resources": [each._asdict() for each in found.resources],

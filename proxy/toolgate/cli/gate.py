@@ -57,9 +57,9 @@ class Told:
         recovery = problem.get("recovery")
         hint = recovery.get("hint") if isinstance(recovery, dict) else None
         if problem.get("code") == _TOKENLESS:
-            hint = f"name a file with your token (`--token-file`), or set {TOKEN}"
+            hint = f"Name a file with your token (`--token-file`), or set {TOKEN}."
         said = f"{problem.get('code', self.status)}: {problem.get('detail', 'the gate gave no reason')}"
-        return f"{said}; {hint}" if hint else said
+        return f"{said}. {hint}" if hint else said
 
 
 def gate_options(command: _F) -> _F:

@@ -20,9 +20,10 @@ from toolgate.cli.options import Claim, load_settings, settings_options
 
 if TYPE_CHECKING:
     from toolgate.cli.plandiff import Change, Difference
-    from toolgate.cli.planfile import Document, Shown
+    from toolgate.cli.planfile import Shown
     from toolgate.core.model import Violation
     from toolgate.core.plan import Plan, Step
+    from toolgate.load.planfile import Document
 
 _ID: Final = "plan_01KDMB4Y8M4Z2T9GJ6Q0V7R3XA"
 _STYLES: Final[Mapping[str, str]] = {

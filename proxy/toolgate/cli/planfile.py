@@ -1,6 +1,6 @@
 """A plan as a command is given it: a file, or the id or digest of one that a running gate has.
 
-RULE: a file is read as strictly as a proposal; what is wrong with its form is told with its line, all of it at once.
+RULE: a file is read as `load.planfile` reads it; what is wrong with its form is told whole, with its lines.
 """
 
 from __future__ import annotations
@@ -20,29 +20,14 @@ from toolgate.core.bundle import BundleError, Problem
 
 if TYPE_CHECKING:
     from toolgate.cli.gate import Gate
-    from toolgate.core.model import Json, Violation
+    from toolgate.core.model import Violation
     from toolgate.core.plan import Plan, PlanFacts
+    from toolgate.load.planfile import Document
 
 _LOCKED: Final = re.compile(r"plan_[0-9A-Za-z]+|sha256:[0-9a-f]{64}")
 _SENT: Final[Mapping[str, Literal["running", "done", "failed", "unknown"]]] = {
     "running": "running", "done": "done", "failed": "failed", "unknown": "unknown",
 }  # fmt: skip
-_INDEX: Final = re.compile(r"[0-9]{1,6}")
-
-
-class Document(NamedTuple):
-    """A file's value, and where in it things stand."""
-
-    path: str
-    value: Json
-    lines: Mapping[tuple[str | int, ...], int]
-
-    def line(self, pointer: str) -> int:
-        """The line of what a JSON Pointer names, or of the nearest thing around it; 0 where that is not known."""
-        steps = tuple(_unescaped(part) for part in pointer.split("/")[1:])
-        while steps and steps not in self.lines:
-            steps = steps[:-1]
-        return self.lines.get(steps, 0)
 
 
 class Shown(NamedTuple):
@@ -69,17 +54,13 @@ class Shown(NamedTuple):
 
 def read_document(path: str) -> Document:
     """Read a file as JSON or YAML; `-` is standard input. Raises BundleError."""
-    from toolgate.load.yaml import strict_parse  # noqa: PLC0415 - `--help` does without
+    from toolgate.load import planfile  # noqa: PLC0415 - `--help` does without
+    from toolgate.load.yaml import MAX_BYTES  # noqa: PLC0415 - as above
 
-    content = sys.stdin.buffer.read() if path == "-" else _content(path)
-    if not path.endswith(".json") and not content.lstrip().startswith(b"{"):
-        parsed = strict_parse(content, path)
-        return Document(path, parsed.value, parsed.lines)
-    value = _json(content, path)
-    try:
-        return Document(path, value, strict_parse(content, path).lines)
-    except BundleError:  # it is JSON and no YAML (tabs): then it has no lines
-        return Document(path, value, {})
+    if path == "-":
+        return planfile.read_document(sys.stdin.buffer.read(MAX_BYTES + 1), path)
+    with Path(path).open("rb") as file:
+        return planfile.read_document(file.read(MAX_BYTES + 1), path)
 
 
 def shown(given: str, gate: Gate) -> Shown:
@@ -92,12 +73,10 @@ def shown(given: str, gate: Gate) -> Shown:
 def plan_of(document: Document) -> Plan:
     """Read a plan whose form is right and whose steps can be put in order; end with every problem otherwise."""
     from toolgate.cli.drawing import in_order  # noqa: PLC0415 - `--help` does without
-    from toolgate.core.planform import faults_of_plan, faults_of_step, read  # noqa: PLC0415 - jsonschema-rs
+    from toolgate.core.planform import read  # noqa: PLC0415 - jsonschema-rs
+    from toolgate.load.planfile import faults_of  # noqa: PLC0415 - as above
 
-    faults = [*faults_of_plan(document.value)]
-    steps = document.value.get("steps") if isinstance(document.value, dict) else None
-    if isinstance(steps, list):
-        faults += [each for at, step in enumerate(steps) for each in faults_of_step(step, at)]
+    faults = faults_of(document.value)
     if faults:
         tell_faults(document, faults)
         raise click.exceptions.Exit(CONFIGURATION)
@@ -112,14 +91,7 @@ def plan_of(document: Document) -> Plan:
 
 def tell_faults(document: Document, faults: Iterable[Violation]) -> None:
     """Print what is wrong with a plan as `path:line: code: message`."""
-    console.problems([_problem(document, each) for each in faults], to_stderr=False)
-
-
-def _problem(document: Document, fault: Violation) -> Problem:
-    hint = f"; {fault.hint}" if fault.hint else ""
-    pointer = f"`{fault.path}`: " if fault.path else ""
-    code = fault.code or f"plan.{fault.keyword}"
-    return Problem(document.path, document.line(fault.path), code, f"{pointer}{fault.message}{hint}")
+    console.problems([document.problem(each) for each in faults], to_stderr=False)
 
 
 def _misnamed(plan: Plan) -> str | None:
@@ -148,27 +120,3 @@ def _locked(named: str, gate: Gate) -> Shown:
         console.failure(told.refusal)
         raise click.exceptions.Exit(NO)
     return Shown(read(told.value["document"]), told.value)
-
-
-def _content(path: str) -> bytes:
-    from toolgate.load.yaml import MAX_BYTES  # noqa: PLC0415 - `--help` does without
-
-    with Path(path).open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise BundleError([Problem(path, 0, "plan.form", f"is larger than {MAX_BYTES >> 20} MiB")])
-    return content
-
-
-def _json(content: bytes, path: str) -> Json:
-    from toolgate.core.strictjson import read  # noqa: PLC0415 - `--help` does without
-    from toolgate.core.wiretext import Malformed  # noqa: PLC0415 - as above
-
-    try:
-        return read(content)[0]
-    except Malformed as error:
-        raise BundleError([Problem(path, 0, "plan.form", str(error))]) from error
-
-
-def _unescaped(part: str) -> str | int:
-    return int(part) if _INDEX.fullmatch(part) else part.replace("~1", "/").replace("~0", "~")

@@ -92,10 +92,10 @@ def _counted_by_run(policies: Path, bundle: Bundle) -> frozenset[str]:
     from toolgate.load.policies import read_policies  # noqa: PLC0415
 
     source = read_policies(Folder(policies, str(policies))).budgets
-    if source is None:
+    if source is None or source.file is None:
         return frozenset()
     terms = Terms(bundle.environment, tuple(bundle.catalog.operations.values()), frozenset(), frozenset())
-    return lowered(source, terms)[0].counted_by_run
+    return lowered(source.file, terms).counted_by_run
 
 
 FILES: Final = {

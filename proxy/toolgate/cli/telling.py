@@ -30,7 +30,7 @@ def asked(decided: Mapping[str, Json]) -> str:
         return line[:_ASKED_LONGEST]
     name = printable(str(operation)).partition(".")[2] or printable(str(operation))
     if isinstance(arguments, dict):
-        return f"{name}({_arguments(arguments)})"
+        return f"{name}({arguments_line(arguments)})"
     return f"{name}({line})"[:_ASKED_LONGEST]
 
 
@@ -170,7 +170,8 @@ def _essence(event: Mapping[str, Json]) -> str:
             return "  ".join(f"{name}={_value(value)}" for name, value in event.items() if name not in frame)
 
 
-def _arguments(arguments: Mapping[str, Json]) -> str:
+def arguments_line(arguments: Mapping[str, Json]) -> str:
+    """Arguments as one would write them; what is masked is said to be."""
     if _is_masked(arguments):
         return _value(arguments)
     body = arguments.get("body")

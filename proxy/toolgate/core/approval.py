@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from toolgate.core.model import Json
 
-ApprovalState: TypeAlias = Literal["pending", "granted", "declined", "expired", "used"]
+ApprovalState: TypeAlias = Literal["pending", "granted", "declined", "revoked", "expired", "used"]
 # call: one call · plan: a plan as a whole · replan: one more expansion of a plan · recursion: one more run below a run
 ApprovalKind: TypeAlias = Literal["call", "plan", "replan", "recursion"]
 PENDING_MS: Final = 600_000  # to grant it

@@ -18,6 +18,7 @@ _ANYBODY: Final = (
     "approver",
     "admin",
 )  # who answers where no role is named: whoever may answer at all (`listeners.roles`)
+_ADMIN: Final = "admin"  # SECURITY: a no needs less than a yes
 _ANOTHER: Final = "Ask another person who has the named role to answer."
 _ANOTHER_DOOR: Final = (
     "Answer as somebody else: with a token of an `approver`, or, where there are no tokens, at the admin socket."
@@ -41,6 +42,15 @@ def answering_role(by: Principal, approval: Approval, role: str | None = None) -
     if role is not None and role in held:
         return role
     return _lacking(open_roles, role)
+
+
+def revoking(by: Principal, approval: Approval) -> Refusal | None:
+    """Why this principal may not take a grant back: whoever may have given it may, and an admin."""
+    fault = _of_the_asking(by, approval.asking)
+    roles = (*(approval.asking.roles or _ANYBODY), _ADMIN)
+    if fault is not None or not set(by.roles).isdisjoint(roles):
+        return fault
+    return _refusal(f"only the role {' or '.join(f'`{each}`' for each in dict.fromkeys(roles))} takes this back")
 
 
 def repeats(by: Principal, approval: Approval, role: str | None) -> bool:

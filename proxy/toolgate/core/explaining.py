@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final, Literal, TypeAlias, cast
 
 from cedarpy import pst
@@ -19,9 +20,10 @@ from toolgate.core.policy import Applied, NearMiss, Question, Statement
 from toolgate.core.reads import Path, Reads, all_of, reads, reads_of
 from toolgate.core.rulings import View
 from toolgate.core.wiretext import pointer
-from toolgate.core.wording import conditions_written, scope_written
+from toolgate.core.wording import action_written, conditions_written, scope_written
 
 _ANY: Final = pst.ScopeAny()
+_MOST_OTHER: Final = 3
 
 Scope: TypeAlias = pst.PrincipalOrResourceConstraint
 
@@ -52,6 +54,16 @@ def near_misses(statements: tuple[Statement, ...], question: Question, view: Vie
             for each in one_off
             if each.id in otherwise
         ),
+    )
+
+
+def meant_otherwise(statements: tuple[Statement, ...], question: Question, view: View) -> tuple[NearMiss, ...]:
+    """Return the permits of other actions that hold but for their action: their author may have meant this one."""
+    told = [each for each in statements if not each.audit]
+    holding = {name for name, _, holds in applied(tuple(told), question, view) if holds}
+    found = (each for each in told if each.id in holding)
+    return tuple(
+        NearMiss(each.id, action_written(each.template.action), (), each.hint) for each in islice(found, _MOST_OTHER)
     )
 
 

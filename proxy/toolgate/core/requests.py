@@ -1,12 +1,13 @@
-"""What the journal says of approvals: requested, granted, declined; and what is read out of that again.
+"""What the journal says of approvals: requested, granted, declined, revoked; and what is read out of that again.
 
 RULE: what a ledger knows of approvals comes from these events alone. The first answer that is written counts; what comes
-after it, or after its time, changes nothing.
+after it, or after its time, changes nothing, but that a grant nobody has used can be taken back.
 
     ApprovalRequested  approval, digest, kind, principal, on_behalf_of, actor, roles, operation, statements, why, request,
                        plan, step, relies_on, expires_ms
     ApprovalGranted    approval, by, role, comment, expires_ms, complete     `complete`: no other role is waited for
     ApprovalDeclined   approval, by, comment
+    ApprovalRevoked    approval, by, comment     recorded with the single use of the grant, so that no call has it as well
 
 All of them stand under the run they are about.
 """
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 APPROVAL_REQUESTED: Final = "ApprovalRequested"
 APPROVAL_GRANTED: Final = "ApprovalGranted"
 APPROVAL_DECLINED: Final = "ApprovalDeclined"
+APPROVAL_REVOKED: Final = "ApprovalRevoked"
+ANSWERS: Final = frozenset({APPROVAL_GRANTED, APPROVAL_DECLINED, APPROVAL_REVOKED})
 
 
 def requested(approval_id: str, asking: Asking, at_ms: int) -> Event:
@@ -69,6 +72,12 @@ def declined(approval: Approval, by: str, comment: str | None, at_ms: int) -> Ev
     return Event(APPROVAL_DECLINED, at_ms, data, run=approval.asking.run)
 
 
+def revoked(approval: Approval, by: str, comment: str | None, at_ms: int) -> Event:
+    """Somebody took a yes back."""
+    data: dict[str, Json] = {"approval": approval.id, "by": by, "comment": comment}
+    return Event(APPROVAL_REVOKED, at_ms, data, run=approval.asking.run)
+
+
 def waited_for(approval: Approval, besides: str | None = None) -> tuple[str, ...]:
     """The roles that have not said yes."""
     said = {role for role, _ in approval.granted_by}
@@ -100,7 +109,10 @@ def asked(event: Event) -> Approval:
 def answered(approval: Approval, event: Event) -> Approval:
     """What an answer makes of it. INVARIANT: only of one that still waits for it, and twice by nobody."""
     said, by = event.data, str(event.data["by"])
-    if approval_at(approval, event.at_ms).state != "pending":
+    state = approval_at(approval, event.at_ms).state
+    if event.kind == APPROVAL_REVOKED:
+        return replace(approval, state="revoked", comment=said["comment"]) if state == "granted" else approval
+    if state != "pending":
         return approval
     if event.kind == APPROVAL_DECLINED:
         return replace(approval, state="declined", comment=said["comment"])

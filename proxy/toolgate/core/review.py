@@ -35,7 +35,7 @@ def reviewed(asking: Asking, known: Approval | None, matter: Matter) -> Approval
     if known is None or known.state == "used":
         return _required(asking, matter)
     match known.state:
-        case "declined":
+        case "declined" | "revoked":
             return _declined(asking, known, matter)
         case "pending" | "granted" if known.asking.relies_on != asking.relies_on:
             what = f"what `{known.id}` relies on has changed since it was asked for"
@@ -116,7 +116,12 @@ def _declined(asking: Asking, known: Approval, matter: Matter) -> Refusal:
     said = f": {' '.join(known.comment.split())}" if known.comment else ""
     instead = f" {matter.instead}" if matter.instead else ""
     code = CODES["approval.declined"]
-    refusal = _refusal(code.code, f"a person declined {matter.what}{said}", code.hint + instead, asking, matter)
+    what = (
+        f"a person declined {matter.what}"
+        if known.state == "declined"
+        else f"a person took the yes to {matter.what} back"
+    )
+    refusal = _refusal(code.code, what + said, code.hint + instead, asking, matter)
     return refusal._replace(recovery=refusal.recovery._replace(approval=known.id), opens=None)
 
 

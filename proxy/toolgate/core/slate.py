@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from toolgate.core.actions import TOOL, arguments_kind
 from toolgate.core.catalog import Operation
-from toolgate.core.explaining import applied, near_misses
+from toolgate.core.explaining import applied, meant_otherwise, near_misses
 from toolgate.core.kinds import Describer, Fields, Kind
 from toolgate.core.model import Principal
 from toolgate.core.policy import NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
@@ -124,7 +124,12 @@ class Slate:
         return self._needed[operation]
 
     def near_misses(self, question: Question) -> tuple[NearMiss, ...]:
-        return near_misses(self.index.of(question.operation), question, self._view(question.operation))
+        operation = question.operation
+        view, index = self._view(operation), self.index
+        return (
+            *near_misses(index.of(operation), question, view),
+            *meant_otherwise(index.beside(operation), question, view),
+        )
 
     def applied(self, question: Question) -> tuple[Applied, ...]:
         return applied(self.index.of(question.operation), question, self._view(question.operation))

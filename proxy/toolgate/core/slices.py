@@ -7,20 +7,23 @@ error there. Inside one the scope is true, and is taken away: it cannot fail to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final, TypeAlias
 
 from cedarpy import PolicySet, pst
 
-from toolgate.core.actions import ACTION, groups
+from toolgate.core.actions import ACTION, EFFECTS, groups
 from toolgate.core.catalog import Operation
 from toolgate.core.cedar import set_of
 from toolgate.core.policy import Statement
 from toolgate.core.reads import Reads, all_of, reads
 from toolgate.core.recent import Recent
+from toolgate.core.suggest import near
 
 Ids: TypeAlias = tuple[str, ...]
 
 _MOST_BUILT: Final = 8192  # statements in sets that are kept built: about 6 kB each
+_MOST_BESIDE: Final = 16
 _ANY: Final = pst.ScopeAny()
 
 
@@ -45,6 +48,18 @@ class Index:
         for group in groups(operation):
             ids.update(self._named.get(group, ()))
         return tuple(self.statements[each] for each in sorted(ids))
+
+    def beside(self, operation: Operation) -> tuple[Statement, ...]:
+        """Return permits of other actions, the nearest names first, then its tool's, then another effect's: a few."""
+        own, tool = self.of(operation), f"{operation.tool}."
+        actions = [name for name in self._named if name not in EFFECTS]
+        of_tool = sorted(name for name in actions if name.startswith(tool))
+        names = dict.fromkeys(
+            (*near(operation.key, actions), *of_tool, *(name for name in EFFECTS if name in self._named))
+        )
+        found = dict.fromkeys(each for name in names for each in self._named[name])
+        others = (self.statements[each] for each in found)
+        return tuple(islice((each for each in others if each.effect == "permit" and each not in own), _MOST_BESIDE))
 
     def _enter(self, statement: Statement) -> None:
         scope = statement.template.action

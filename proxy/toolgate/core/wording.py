@@ -17,6 +17,7 @@ from toolgate.core.conditions import parts_of
 
 _STRINGS_AND_COMMENTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*', re.DOTALL)
 _CLAUSE: Final = re.compile(r"\b(when|unless)\s*\{")
+_SHOWN: Final = 3
 _BREAK: Final = re.compile(r"\s*\n\s*")
 _OPENING: Final = "([{"
 _CLOSING: Final = ")]}"
@@ -46,6 +47,20 @@ def scope_written(variable: str, scope: pst.PrincipalOrResourceConstraint) -> st
             return f"{variable} is {kind} in {_name(entity)}"
         case _:
             return variable
+
+
+def action_written(scope: pst.ActionConstraint) -> str:
+    """Return what a head says of the action; of many, how many."""
+    match scope:
+        case pst.ActionEq(entity):
+            return f"action == {_name(entity)}"
+        case pst.ActionIn([entity]):
+            return f"action in {_name(entity)}"
+        case pst.ActionIn(entities):
+            more = [f"{len(entities) - _SHOWN} more"] if len(entities) > _SHOWN else []
+            return f"action in [{', '.join([*map(_name, entities[:_SHOWN]), *more])}]"
+        case _:
+            return "action"
 
 
 def _name(entity: pst.EntityUid | pst.Slot) -> str:

@@ -21,7 +21,6 @@ from toolgate.ledger.requests import Requests
 from toolgate.ports import LedgerError
 
 _NOTHING: Final[tuple[Move, ...]] = ()
-_ANSWERS: Final = frozenset({asking.APPROVAL_GRANTED, asking.APPROVAL_DECLINED})
 
 
 class Agreed(NamedTuple):
@@ -66,7 +65,7 @@ class Agreements:
                 return self.plans.has(locking.read_locked(event))
             case asking.APPROVAL_REQUESTED:
                 return self.requests.run_of(str(event.data["approval"])) is not None
-            case asking.APPROVAL_GRANTED | asking.APPROVAL_DECLINED:
+            case kind if kind in asking.ANSWERS:
                 return self.requests.has_answer(event)
             case _:
                 return self.requests.used_by(str(event.data.get("approval"))) == event.run
@@ -80,10 +79,10 @@ class Agreements:
                 return self._finish(event)
             case locking.PLAN_LOCKED | locking.AGREED_ELSEWHERE:
                 return self._lock(event)
-            case asking.APPROVAL_REQUESTED | asking.APPROVAL_GRANTED | asking.APPROVAL_DECLINED:
-                return self._ask(event)
             case runs.RUN_STARTED | runs.RUN_FINISHED:
                 return self._turn(event)
+            case kind if kind == asking.APPROVAL_REQUESTED or kind in asking.ANSWERS:
+                return self._ask(event)
             case _:
                 return _NOTHING
 
@@ -189,7 +188,7 @@ class Agreements:
     def _hold(self, kept: Kept) -> None:
         if kept.plan is not None:
             self.plans.lock(kept.plan)
-        elif kept.event.kind in _ANSWERS:
+        elif kept.event.kind in asking.ANSWERS:
             self.requests.answer(kept.name, kept.event)
 
     def _restore(self, event: Event) -> None:

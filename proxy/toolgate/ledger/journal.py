@@ -23,6 +23,7 @@ from toolgate.ledger.schema import APPLICATION_ID, VERSION
 from toolgate.ledger.sqlite import COLUMNS, read_rows
 from toolgate.ledger.states import TURNS
 from toolgate.ledger.tally import SINCE, since_counted
+from toolgate.ledger.witness import Witness
 from toolgate.ports import LedgerError
 
 MAX_LIMIT: Final = 10_000
@@ -58,6 +59,12 @@ _TALLY_SINCE: Final = 4  # the format of the file
 _WINDOWS_SINCE: Final = 2  # the format of the file
 _BALANCES: Final = "select cast(key as text), taken, until_ms from balances"
 _BALANCES_OF_1: Final = "select cast(key as text), taken, null from balances"
+# The text says which lines have any: only those are read, and the rest costs no more than a walk through the file.
+_OVERRUNS: Final = """
+select said.value ->> 'key', sum(said.value ->> 'amount')
+from events, json_each(iif(json_valid(line), line, '{}'), '$.overrun') as said
+where kind in ('Finished', 'Settled') and at_ms >= ? and instr(line, '"overrun":[{') group by 1
+"""
 
 
 class FileJournal:
@@ -102,6 +109,10 @@ class FileJournal:
                     found[key] += amount
         return dict(found)
 
+    def overruns(self, since_ms: int) -> Mapping[str, int]:
+        with self._reading() as db:
+            return {str(key): int(amount) for key, amount in db.execute(_OVERRUNS, (since_ms,)) if amount}
+
     def head(self) -> Head | None:
         with self._reading() as db:
             tips = [tip_of(stored) for stored in read_rows(db, "order by row desc limit 1", ())]
@@ -122,7 +133,8 @@ class FileJournal:
         last = _Last()
         try:
             with self._reading() as db:
-                return check(last.noted(read_rows(db, "order by row", ())), head)
+                witness = Witness(db)
+                return witness.judge(check(last.noted(witness.hearing(read_rows(db, "order by row", ()))), head))
         except LedgerError as error:
             if not isinstance(error.__cause__, sqlite3.Error) or not _is_damage(error.__cause__):
                 raise

@@ -6,7 +6,8 @@ lines and prunes the oldest like the file does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Final
@@ -21,6 +22,7 @@ from toolgate.ledger.taken import Taken
 
 DEFAULT_SIZE: Final = 64 << 20
 SEGMENT_ROWS: Final = 256
+_HAS_OVERRUN: Final = b'"overrun":[{'
 _ROW_OVERHEAD: Final = 400  # bytes a row takes beside its line, measured
 
 
@@ -97,6 +99,15 @@ class MemoryJournal:
         rows = self._store.rows()
         started = [stored for stored in rows if stored[2] == "RunStarted" and stored[4]]
         return [_summary(first, rows) for first in sorted(started, key=_start, reverse=True)[: min(limit, MAX_LIMIT)]]
+
+    def overruns(self, since_ms: int) -> Mapping[str, int]:
+        ended = [
+            stored for stored in self._store.rows() if stored[2] in {"Finished", "Settled"} and stored[1] >= since_ms
+        ]
+        found: Counter[str] = Counter()
+        for said in (each for stored in ended if _HAS_OVERRUN in stored[9] for each in parse(stored[9])["overrun"]):
+            found[said["key"]] += said["amount"]
+        return found
 
     def head(self) -> Head | None:
         rows = self._store.rows()

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from toolgate.core.approval import Approval
 from toolgate.core.model import Event
-from toolgate.core.requests import APPROVAL_DECLINED, answered, approval_at, has_answered
+from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_REVOKED, answered, approval_at, has_answered
+
+_NOES: Final = {APPROVAL_DECLINED: "declined", APPROVAL_REVOKED: "revoked"}
 
 
 class Requests:
@@ -68,8 +71,8 @@ class Requests:
         approval = self._approvals.get(str(event.data["approval"]))
         if approval is None:
             return False
-        if event.kind == APPROVAL_DECLINED:
-            return approval.state == "declined"
+        if event.kind in _NOES:
+            return approval.state == _NOES[event.kind]
         return has_answered(approval, str(event.data["by"]))
 
     def used_by(self, approval_id: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What is asked of people, over HTTP: agents see what has come of theirs, operators list, grant and decline (DESIGN §10).
+"""What is asked of people, over HTTP: agents see what has come of theirs, operators list, grant, decline and revoke (DESIGN §10).
 
 RULE: who may answer is said by `core.approvers`, and never here. Whoever only has a role that is asked for sees what is
 asked of that role; an agent sees its own and of them only whether it may go on.
@@ -6,8 +6,8 @@ asked of that role; an agent sees its own and of them only whether it may go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol, get_args
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias, get_args
 
 from toolgate.core.approval import Approval, ApprovalState
 from toolgate.core.journal import timestamp
@@ -30,6 +30,8 @@ _AS_JSON: Final = 'Send nothing, or one JSON object such as {"comment": "…"}, 
 _OF_AGENTS: Final = "Use the id that the refusal told in `recovery.approval`, or repeat the call that was refused."
 _OF_OPERATORS: Final = "List what waits with GET /-/approvals."
 
+End: TypeAlias = Callable[[str, Principal, str | None], Awaitable[Approval | Refusal | None]]
+
 
 class ApprovalBook(Protocol):
     """What is done with approvals (`toolgate.approvals`). To answer one raises LedgerError; None: there is no such one."""
@@ -42,6 +44,7 @@ class ApprovalBook(Protocol):
         self, approval_id: str, by: Principal, role: str | None, comment: str | None
     ) -> Approval | Refusal | None: ...
     async def decline(self, approval_id: str, by: Principal, comment: str | None) -> Approval | Refusal | None: ...
+    async def revoke(self, approval_id: str, by: Principal, comment: str | None) -> Approval | Refusal | None: ...
 
 
 class ApprovalsForAgents:
@@ -71,7 +74,8 @@ class ApprovalsApi:
             "GET /-/approvals": self._list,
             "GET /-/approvals/{approval}": self._show,
             "POST /-/approvals/{approval}/grant": self._grant,
-            "POST /-/approvals/{approval}/decline": self._decline,
+            "POST /-/approvals/{approval}/decline": self._ending(approvals.decline),
+            "POST /-/approvals/{approval}/revoke": self._ending(approvals.revoke),
         }
 
     async def _list(self, visit: Visit) -> Answer:
@@ -100,21 +104,26 @@ class ApprovalsApi:
         except LedgerError as error:
             return self._unwritten(error, visit)
 
-    async def _decline(self, visit: Visit) -> Answer:
-        asked = _answer_of(visit)
-        if isinstance(asked, Refusal):
-            return self._refused(asked, visit)
-        if await self._found(visit) is None:
-            return self._missing(visit)
-        role, comment = asked
-        if role is not None:
-            return self._refused(
-                invalid("/role", "unknown", "one no is enough: a `role` is named to grant only"), visit
-            )
-        try:
-            return self._told(await self._approvals.decline(visit.segment, visit.principal, comment), visit)
-        except LedgerError as error:
-            return self._unwritten(error, visit)
+    def _ending(self, end: End) -> Respond:
+        """Answer with a no, of which one is enough."""
+
+        async def answer(visit: Visit) -> Answer:
+            asked = _answer_of(visit)
+            if isinstance(asked, Refusal):
+                return self._refused(asked, visit)
+            if await self._found(visit) is None:
+                return self._missing(visit)
+            role, comment = asked
+            if role is not None:
+                return self._refused(
+                    invalid("/role", "unknown", "one no is enough: a `role` is named to grant only"), visit
+                )
+            try:
+                return self._told(await end(visit.segment, visit.principal, comment), visit)
+            except LedgerError as error:
+                return self._unwritten(error, visit)
+
+        return answer
 
     async def _found(self, visit: Visit) -> Approval | None:
         """SECURITY: what a principal may not see is not there."""
@@ -136,7 +145,7 @@ class ApprovalsApi:
         return self._voice.own_refused(refusal, bodiless=visit.bodiless)
 
     def _unwritten(self, error: LedgerError, visit: Visit) -> Answer:
-        detail = f"the answer cannot be recorded: {error}; nothing was granted or declined"
+        detail = f"the answer cannot be recorded: {error}; nothing has changed"
         return self._voice.failed("gateway.unavailable", detail, "no", bodiless=visit.bodiless)
 
 

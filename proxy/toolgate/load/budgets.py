@@ -22,9 +22,9 @@ from toolgate.core.model import Effect
 from toolgate.core.scope import SCOPES, Scope
 from toolgate.core.suggest import near
 from toolgate.core.window import CALENDARS, RollingWindow, Window
-from toolgate.load.models import Fits, Size, Strict, did_you_mean, validated
+from toolgate.load.models import Fits, Size, Strict, did_you_mean, judged, listed
 from toolgate.load.tools import matcher
-from toolgate.load.toolspec import Glob
+from toolgate.load.toolspec import GLOB, Glob
 from toolgate.load.yaml import Parsed, Steps, strict_parse
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ class BudgetsFile(Strict):
 class BudgetsSource(NamedTuple):
     """The file, read and not yet held against what it names."""
 
-    file: BudgetsFile
+    file: BudgetsFile | None  # None where its form is wrong
+    problems: tuple[Problem, ...]  # of its form
     parsed: Parsed
     shown: str
 
@@ -224,84 +225,83 @@ class Terms(NamedTuple):
 
 
 def read_budgets(content: bytes, shown: str) -> BudgetsSource:
-    """Raises BundleError with every problem of its form."""
+    """Raises BundleError where it is no YAML."""
     parsed = strict_parse(content, shown)
-    return BudgetsSource(validated(BudgetsFile, parsed, shown), parsed, shown)
+    return BudgetsSource(*judged(BudgetsFile, parsed, shown), parsed, shown)
 
 
-def lowered(source: BudgetsSource, terms: Terms) -> tuple[Budgets, tuple[Problem, ...]]:
-    """Return what the file means here, and everything it names that is not there."""
-    file, problems = source.file, [*_repeated(source)]
-    budgets: list[Budget] = []
-    for at, budget in enumerate(file.budgets):
-        match = _match(source, ("budgets", at), budget.match, terms, problems)
-        budgets += _budgets(source, at, match, terms, problems)
-    limits = []
-    for at, limit in enumerate(file.limits):
-        match = _match(source, ("limits", at), limit.match, terms, problems)
-        limits.append(Limit(limit.name, _scopes(limit.scope), _allowance(limit), match))
+def lowered(file: BudgetsFile, terms: Terms) -> Budgets:
+    """Return what the file means here."""
+    budgets = [each for entry in file.budgets for each in _budgets(entry, terms)]
+    limits = [
+        Limit(limit.name, _scopes(limit.scope), _allowance(limit), _match(limit.match, terms)) for limit in file.limits
+    ]
     loops = Loops(**{name: getattr(file.loops, name) for name in LoopsEntry.model_fields})
-    return Budgets(tuple(budgets), tuple(limits), loops, terms.environment), tuple(problems)
+    return Budgets(tuple(budgets), tuple(limits), loops, terms.environment)
 
 
-def _repeated(source: BudgetsSource) -> Iterator[Problem]:
-    """A name is what headers and balances are known by, so nothing shares it."""
+def misnamed(source: BudgetsSource, terms: Terms) -> Iterator[Problem]:
+    """Everything it names that is not there, or twice: read of what was written, for its form may be wrong elsewhere."""
     seen: set[str] = set()
-    file = source.file
-    named = [(("budgets", at), each.name) for at, each in enumerate(file.budgets)]
-    named += [(("limits", at), each.name) for at, each in enumerate(file.limits)]
-    for steps, name in named:
-        if name in seen:
-            message = f"the name `{name}` is given twice; give one of them another"
-            yield source.problem((*steps, "name"), "budget.repeated", message)
-        seen.add(name)
+    for kind in ("budgets", "limits"):
+        for at, entry in enumerate(listed(source.parsed.value, kind)):
+            if not isinstance(entry, dict):
+                continue
+            steps, name = (kind, at), entry.get("name")
+            if isinstance(name, str) and name in seen:
+                # A name is what headers and balances are known by, so nothing shares it.
+                message = f"the name `{name}` is given twice; give one of them another"
+                yield source.problem((*steps, "name"), "budget.repeated", message)
+            seen.add(str(name))
+            patterns = listed(entry, "match", "operations")
+            for number, message in unmatched(patterns, terms.keys):
+                yield source.problem((*steps, "match", "operations", number), "operation.unmatched", message)
+            if kind == "budgets":
+                yield from _wrong_costs(source, steps, entry, terms)
 
 
-def _budgets(source: BudgetsSource, at: int, match: Match, terms: Terms, problems: list[Problem]) -> Iterator[Budget]:
-    entry = source.file.budgets[at]
+def unmatched(patterns: Iterable[Any], keys: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """Which of some globs name nothing, and how that is told; what is no glob is told by its form."""
+    for at, pattern in enumerate(patterns):
+        is_glob = isinstance(pattern, str) and re.fullmatch(GLOB, pattern) is not None
+        if is_glob and not any(map(matcher(pattern), keys)):
+            yield at, f"`{pattern}` matches no operation of any tool{_meant(pattern, keys)}"
+
+
+def _wrong_costs(source: BudgetsSource, steps: Steps, entry: Mapping[str, Any], terms: Terms) -> Iterator[Problem]:
+    for name in entry.keys() - BudgetEntry.model_fields.keys():
+        place = f"`{steps[0]}.{steps[1]}.{name}`"
+        if name not in terms.costs:
+            hint = did_you_mean(name, (*BudgetEntry.model_fields, *sorted(terms.costs)))
+            way = hint or "; add it to the `cost` of the operations that have it"
+            message = f"{place} is no key of a budget, and no operation has a cost `{name}`{way}"
+            yield source.problem((*steps, name), "budget.cost", message)
+            continue
+        amount = exactly(entry[name])
+        if amount is None or amount > MOST:
+            yield source.problem((*steps, name), "config.value", f"{place} {_TOLD_AMOUNT}")
+
+
+def _budgets(entry: BudgetEntry, terms: Terms) -> Iterator[Budget]:
     given = {CALLS: entry.calls, BYTES: entry.bytes, SECONDS: entry.seconds}
-    for name, value in entry.costs.items():
-        problem = _wrong_cost(source, at, name, terms)
-        given[name] = exactly(value)
-        if problem is not None:
-            problems.append(problem)
-    window = _window_of(entry)
+    given |= {name: exactly(value) for name, value in entry.costs.items()}
+    window, match = _window_of(entry), _match(entry.match, terms)
     for dimension, amount in given.items():
         if amount is not None:
             yield Budget(entry.name, _scopes(entry.scope), dimension, amount, window, match)
 
 
-def _wrong_cost(source: BudgetsSource, at: int, name: str, terms: Terms) -> Problem | None:
-    steps: Steps = ("budgets", at, name)
-    place = f"`budgets.{at}.{name}`"
-    if name not in terms.costs:
-        hint = did_you_mean(name, (*BudgetEntry.model_fields, *sorted(terms.costs)))
-        way = hint or "; add it to the `cost` of the operations that have it"
-        message = f"{place} is no key of a budget, and no operation has a cost `{name}`{way}"
-        return source.problem(steps, "budget.cost", message)
-    amount = exactly(source.file.budgets[at].costs[name])
-    if amount is None or amount > MOST:
-        return source.problem(steps, "config.value", f"{place} {_TOLD_AMOUNT}")
-    return None
-
-
-def _match(
-    source: BudgetsSource, steps: Steps, entry: MatchEntry | None, terms: Terms, problems: list[Problem]
-) -> Match:
+def _match(entry: MatchEntry | None, terms: Terms) -> Match:
     if entry is None:
         return EVERY_CALL
     covered = [each for each in terms.here if entry.effects is None or each.effect in entry.effects]
     if entry.operations is None:
         return Match(frozenset(each.key for each in covered))
-    for at, pattern in enumerate(entry.operations):
-        if not any(map(matcher(pattern), terms.keys)):
-            message = f"`{pattern}` matches no operation of any tool{meant(pattern, terms.keys)}"
-            problems.append(source.problem((*steps, "match", "operations", at), "operation.unmatched", message))
     matches = [matcher(pattern) for pattern in entry.operations]
     return Match(frozenset(each.key for each in covered if any(matched(each.key) for matched in matches)))
 
 
-def meant(pattern: str, keys: Iterable[str]) -> str:
+def _meant(pattern: str, keys: Iterable[str]) -> str:
     """How a message about a pattern without a match goes on."""
     tool, tools = pattern.partition(".")[0], sorted({key.partition(".")[0] for key in keys})
     found = near(tool, tools, 1) if tool not in tools else ()

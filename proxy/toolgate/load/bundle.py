@@ -22,7 +22,7 @@ from toolgate.core.plan import NO_RULES, PlanRules
 from toolgate.core.policies import Policies
 from toolgate.load.attributes import contradictions
 from toolgate.load.budgets import FILE as BUDGETS_FILE
-from toolgate.load.budgets import BudgetsSource, Terms, lowered
+from toolgate.load.budgets import BudgetsSource, Terms, lowered, misnamed
 from toolgate.load.catalogues import Catalogues, ids_of, unaskable, uncovered
 from toolgate.load.constraints import Constraints
 from toolgate.load.files import Folder
@@ -31,7 +31,9 @@ from toolgate.load.models import did_you_mean
 from toolgate.load.openapi import names_of, visible
 from toolgate.load.operations import Builder
 from toolgate.load.plans import PlansSource
+from toolgate.load.plans import contradictions as contradictory_plans
 from toolgate.load.plans import lowered as lowered_plans
+from toolgate.load.plans import misnamed as misnamed_in_plans
 from toolgate.load.policies import PoliciesFolder, Standing, judge, read_policies
 from toolgate.load.targets import target_of
 from toolgate.load.tools import TOOL_FILE, ToolSpec, read_tool
@@ -159,21 +161,22 @@ class _Loading:
 
     def judge(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> None:
         """Read the statements: where the catalog stands, against everything they may name."""
-        judged = judge(policies.cedar, None if self.problems else self._standing(policies, specs))
+        stands = not self.problems  # else what is named could be in what could not be read
+        judged = judge(policies.cedar, self._standing(policies, specs) if stands else None)
         self.statements = judged.statements
         self.notes += judged.notes
         self.problems += (*policies.problems, *judged.problems)
         by_tool = {spec.file.tool: spec for spec in specs}
         self.problems += (*_group_names(specs), *contradictions(self.shapes, by_tool, self.sources.environment))
-        self._lower_plans(policies.plans, specs)
+        if stands and policies.plans is not None:
+            self._lower_plans(policies.plans, _keys(specs))
 
     def _standing(self, policies: PoliciesFolder, specs: list[ToolSpec]) -> Standing:
         """What statements may name, and what they may read of a run: the budgets say what is counted of it."""
         sources, costs = self.sources, {name: spec.shown for spec in specs for name in _costs(spec)}
         self._lower_budgets(policies.budgets, costs, specs)
-        is_unread = (
-            policies.budgets is None and policies.problems
-        )  # then nothing is known of it, and no statement wrong
+        # A file with a mistake counts nobody knows what: then no statement is wrong.
+        is_unread = policies.problems and (policies.budgets is None or policies.budgets.file is None)
         return Standing(
             sources.environment,
             sources.environments,
@@ -188,15 +191,16 @@ class _Loading:
         """Hold the budgets against what they name."""
         if source is not None:
             terms = Terms(self.sources.environment, self.here, _keys(specs), frozenset(costs))
-            self.budgets, problems = lowered(source, terms)
-            self.problems += problems
+            self.problems += misnamed(source, terms)
+            if source.file is not None:
+                self.budgets = lowered(source.file, terms)
         self.notes += _uncounted(costs, self.budgets)
 
-    def _lower_plans(self, source: PlansSource | None, specs: list[ToolSpec]) -> None:
-        if self.problems or source is None:
-            return
-        self.plans, problems = lowered_plans(source, _keys(specs))
-        self.problems += problems
+    def _lower_plans(self, source: PlansSource, keys: frozenset[str]) -> None:
+        self.problems += misnamed_in_plans(source, keys)
+        if source.file is not None:
+            self.plans = lowered_plans(source.file, keys)
+            self.problems += contradictory_plans(source, self.plans)
 
     def _describe_resources(self, specs: Mapping[str, ToolSpec]) -> None:
         """See that the live catalogues can be asked for, and what attributes policies may rely on."""

@@ -76,7 +76,7 @@ Environments = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
 FixtureName = Annotated[str, Fits(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", "must be a name such as `digest`")]
-CaseAnswer = Literal["pending", "granted", "declined", "expired", "used", "stale", "too_many"]
+CaseAnswer = Literal["pending", "granted", "declined", "revoked", "expired", "used", "stale", "too_many"]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Why = Annotated[str, Field(min_length=1, max_length=512)]
 FrozenName = Annotated[

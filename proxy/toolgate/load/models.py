@@ -63,6 +63,21 @@ def validated(model: type[M], parsed: Parsed, shown: str, *, not_yet: Mapping[st
         ) from None
 
 
+def judged(model: type[M], parsed: Parsed, shown: str) -> tuple[M | None, tuple[Problem, ...]]:
+    """As `validated`, for files whose names are judged whatever is wrong with their form: one round tells all of it."""
+    try:
+        return validated(model, parsed, shown), ()
+    except BundleError as broken:
+        return None, tuple(broken.problems)
+
+
+def listed(value: Any, *steps: str) -> list[Any]:
+    """The list at a place of what was written, whatever form the rest has; empty where there is none."""
+    for step in steps:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else []
+
+
 def explained(
     error: ValidationError, model: type[BaseModel], not_yet: Mapping[str, str]
 ) -> list[tuple[Steps, str, str]]:

@@ -5,7 +5,7 @@ RULE: what a rule names must be there, in some environment: a misspelt one would
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -14,8 +14,8 @@ from toolgate.core.bundle import Problem
 from toolgate.core.model import Effect
 from toolgate.core.plan import NO_RULES, Ordering, PlanRules
 from toolgate.core.planform import MOST_ATTEMPTS
-from toolgate.load.budgets import meant
-from toolgate.load.models import Fits, Strict, validated
+from toolgate.load.budgets import unmatched
+from toolgate.load.models import Fits, Strict, judged, listed
 from toolgate.load.tools import matcher
 from toolgate.load.toolspec import Glob
 from toolgate.load.yaml import Parsed, Steps, strict_parse
@@ -85,7 +85,8 @@ class PlansFile(Strict):
 class PlansSource(NamedTuple):
     """The file, read and not yet held against what it names."""
 
-    file: PlansFile
+    file: PlansFile | None  # None where its form is wrong
+    problems: tuple[Problem, ...]  # of its form
     parsed: Parsed
     shown: str
 
@@ -94,22 +95,21 @@ class PlansSource(NamedTuple):
 
 
 def read_plans(content: bytes, shown: str) -> PlansSource:
-    """Raises BundleError with every problem of its form."""
+    """Raises BundleError where it is no YAML."""
     parsed = strict_parse(content, shown)
-    return PlansSource(validated(PlansFile, parsed, shown), parsed, shown)
+    return PlansSource(*judged(PlansFile, parsed, shown), parsed, shown)
 
 
-def lowered(source: PlansSource, keys: frozenset[str]) -> tuple[PlanRules, tuple[Problem, ...]]:
-    """Return what the file means, and everything it names that is not there. `keys`: of every environment."""
-    file, names = source.file, _Names(source, keys)
+def lowered(file: PlansFile, keys: frozenset[str]) -> PlanRules:
+    """Return what the file means. `keys`: of every environment."""
     required = file.required_for
     operations = required.operations if required is not None else None
-    rules = PlanRules(
+    return PlanRules(
         required_effects=frozenset(required.effects or ()) if required else frozenset(),
-        required_operations=names.all_of(operations or (), ("required_for", "operations")),
-        free=names.all_of(file.free, ("free",)),
-        order=tuple(_orderings(file, names)),
-        require=names.all_of(file.require, ("require",)),
+        required_operations=_matching(operations or (), keys),
+        free=_matching(file.free, keys),
+        order=tuple(_orderings(file, keys)),
+        require=_matching(file.require, keys),
         max_steps=file.max_steps,
         max_replans=file.max_replans,
         max_depth=file.max_depth,
@@ -118,38 +118,36 @@ def lowered(source: PlansSource, keys: frozenset[str]) -> tuple[PlanRules, tuple
         approve=tuple(dict.fromkeys(file.approve)),
         attempts=file.attempts,
     )
-    return rules, (*names.problems, *_contradictions(source, rules))
 
 
-class _Names:
-    """Finds what patterns name, and keeps what they do not."""
-
-    def __init__(self, source: PlansSource, keys: frozenset[str]) -> None:
-        self._source = source
-        self._keys = keys
-        self.problems: list[Problem] = []
-
-    def of(self, pattern: str, steps: Steps) -> frozenset[str]:
-        found = frozenset(filter(matcher(pattern), self._keys))
-        if not found:
-            message = f"`{pattern}` matches no operation of any tool{meant(pattern, self._keys)}"
-            self.problems.append(self._source.problem(steps, "operation.unmatched", message))
-        return found
-
-    def all_of(self, patterns: list[str] | tuple[str, ...], steps: Steps) -> frozenset[str]:
-        return frozenset(key for at, pattern in enumerate(patterns) for key in self.of(pattern, (*steps, at)))
+def misnamed(source: PlansSource, keys: frozenset[str]) -> Iterator[Problem]:
+    """Everything it names that is not there: read of what was written, for its form may be wrong elsewhere."""
+    written = source.parsed.value
+    for steps in (("required_for", "operations"), ("require",), ("free",)):
+        for at, message in unmatched(listed(written, *steps), keys):
+            yield source.problem((*steps, at), "operation.unmatched", message)
+    for number, entry in enumerate(listed(written, "order")):
+        for at, message in unmatched(listed(entry, "after"), keys):
+            yield source.problem(("order", number, "after", at), "operation.unmatched", message)
+        operation = [entry.get("operation")] if isinstance(entry, dict) else []
+        for _, message in unmatched(operation, keys):
+            yield source.problem(("order", number, "operation"), "operation.unmatched", message)
 
 
-def _orderings(file: PlansFile, names: _Names) -> Iterator[Ordering]:
+def _matching(patterns: Iterable[str], keys: frozenset[str]) -> frozenset[str]:
+    return frozenset(key for pattern in patterns for key in filter(matcher(pattern), keys))
+
+
+def _orderings(file: PlansFile, keys: frozenset[str]) -> Iterator[Ordering]:
     """One for each operation, so that globs are gone."""
-    for at, entry in enumerate(file.order):
-        after = names.all_of(entry.after, ("order", at, "after"))
-        for key in sorted(names.of(entry.operation, ("order", at, "operation"))):
+    for entry in file.order:
+        after = _matching(entry.after, keys)
+        for key in sorted(_matching([entry.operation], keys)):
             if after - {key}:
                 yield Ordering(key, after - {key}, entry.reason)
 
 
-def _contradictions(source: PlansSource, rules: PlanRules) -> Iterator[Problem]:
+def contradictions(source: PlansSource, rules: PlanRules) -> Iterator[Problem]:
     """What no plan could keep to."""
     for key in sorted(rules.free & rules.required_operations):
         message = (

@@ -100,8 +100,10 @@ def _read(folder: Folder, path: Path, found: PoliciesFolder) -> None:
         content = folder.read(path)
         if path.name == FILE:
             found.budgets = read_budgets(content, folder.name(path))
+            found.problems += found.budgets.problems
         elif path.name == PLANS_FILE:
             found.plans = read_plans(content, folder.name(path))
+            found.problems += found.plans.problems
     except BundleError as error:
         found.problems += error.problems
         return

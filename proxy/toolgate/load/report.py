@@ -80,7 +80,7 @@ class IdleStatement:
 
 @dataclass(frozen=True, slots=True)
 class NamedRole:
-    """A role that a statement names: whether anybody can have it is for the settings to say."""
+    """A role that a statement names or asks for: whether anybody can have it is for the settings to say."""
 
     role: str
     statement: str
@@ -111,6 +111,7 @@ class PolicyReport:
     environments: tuple[PermitsReport, ...]
     unproven: tuple[Note, ...]  # why a narrower environment may permit more than a wider one
     roles: tuple[NamedRole, ...]  # every role a statement names
+    approvers: tuple[NamedRole, ...]  # every role a statement asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,9 @@ def _policies(bundles: Iterable[Bundle]) -> PolicyReport:
         environments=environments,
         unproven=_notes(every, "unproven"),
         roles=tuple(_roles(statements)),
+        approvers=tuple(
+            NamedRole(each.approval, each.id, each.file, each.line) for each in statements if each.approval is not None
+        ),
     )
 
 

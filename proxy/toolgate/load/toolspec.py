@@ -200,7 +200,8 @@ ToolName = Annotated[
     str,
     Fits(r"(?!mcp\Z)[a-z][a-z0-9_-]{0,31}", "must be a name such as `metrics`: `[a-z][a-z0-9_-]{0,31}`, and not `mcp`"),
 ]
-Glob = Annotated[str, Fits(r"[!-~](?:[ -~]{0,254}[!-~])?", "must be an operation's id or a glob such as `delete*`")]
+GLOB: Final = r"[!-~](?:[ -~]{0,254}[!-~])?"
+Glob = Annotated[str, Fits(GLOB, "must be an operation's id or a glob such as `delete*`")]
 Key = Annotated[str, Fits(r"[a-z][a-z0-9_-]{0,31}\.[!-~](?:[ -~]{0,254}[!-~])?", "must be `tool.operationId`")]
 CostEntry = Annotated[
     Any,

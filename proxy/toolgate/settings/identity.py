@@ -33,12 +33,21 @@ def anonymous_of(settings: model.Settings) -> Principal:
 
 def roles_of(settings: model.Settings) -> frozenset[str] | None:
     """Every role that somebody can have; None where a token may say any."""
-    identity = settings.identity
-    claimed = [issuer.roles for issuer in identity.issuers if issuer.roles is not None]
-    if identity.development or any(roles.map is None for roles in claimed):
+    claimed, identity = _claimed(settings), settings.identity
+    return claimed if claimed is None else claimed.union(identity.anonymous.roles if identity.serves_anonymous else ())
+
+
+def approvers_of(settings: model.Settings) -> frozenset[str] | None:
+    """Every role that somebody at the admin listener can have; None where a token may say any."""
+    return _claimed(settings) if settings.identity.takes_tokens else frozenset({"admin"})
+
+
+def _claimed(settings: model.Settings) -> frozenset[str] | None:
+    """Every role that a token can say; None: any."""
+    claimed = [issuer.roles for issuer in settings.identity.issuers if issuer.roles is not None]
+    if settings.identity.development or any(roles.map is None for roles in claimed):
         return None
-    mapped = {role for roles in claimed for several in (roles.map or {}).values() for role in several}
-    return frozenset(mapped.union(identity.anonymous.roles if identity.serves_anonymous else ()))
+    return frozenset(role for roles in claimed for several in (roles.map or {}).values() for role in several)
 
 
 def development_key(settings: model.Settings) -> Path:

@@ -353,6 +353,11 @@ class Settings(_Section):
         return self.redis.journal if self.shares_state else self.ledger
 
     @property
+    def asks_operators_for_nothing(self) -> bool:
+        """Whether the admin listener is a port that needs no token: an agent beside it reaches it as an operator does."""
+        return isinstance(self.listen.admin, values.Tcp) and not self.identity.takes_tokens
+
+    @property
     def is_production(self) -> bool:
         """The narrowest of several environments, or one that is called so: what is risky must be said twice there."""
         names = self.environments

@@ -185,8 +185,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
 
 
 def _admin_warnings(settings: Settings) -> Iterator[str]:
+    """Where somebody tries it out alone, the port is theirs; where agents of others run, it is those agents' too."""
     listen = settings.listen
-    if isinstance(listen.admin, Tcp) and not settings.identity.takes_tokens and listen.tls.admin is None:
+    serves_others = settings.is_production or _beyond_loopback(listen.agent)
+    if serves_others and settings.asks_operators_for_nothing and listen.tls.admin is None:
         yield (
             f"`listen.admin` is `{listen.admin}` and asks for no token: whatever runs on this host, an agent too, can thaw what "
             "was stopped and read the journal there; use a `unix:` socket, or configure `identity.issuers`"

@@ -1,5 +1,5 @@
-"""What changes between two configurations: who may call what, what operations are, what exists, what may be spent, and
-how cases end.
+"""What changes between two configurations: who is let in and may call what, what operations are, what exists, what may be
+spent, and how cases end.
 
 RULE: both sides are asked the same questions by the same engine; a rewording that changes no answer is no change.
 """
@@ -7,16 +7,18 @@ RULE: both sides are asked the same questions by the same engine; a rewording th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, TypeAlias
 
+from toolgate.auth.issuer import Identity
 from toolgate.core.amounts import text_of
 from toolgate.core.bundle import Bundle
-from toolgate.core.catalog import Operation
+from toolgate.core.catalog import Credential, Operation, Secret
 from toolgate.core.cost import Cost
 from toolgate.core.model import Decision, Principal
 from toolgate.core.policy import Statement
 from toolgate.testing.bounds import BoundChange, bound_changes
+from toolgate.testing.callers import IdentityChange, identity_changes, place_of
 from toolgate.testing.cases import ANONYMOUS, Case, Suite
 from toolgate.testing.inventory import ResourceChange, resource_changes
 from toolgate.testing.running import Setting, code_of, decide_served
@@ -64,10 +66,11 @@ class CaseChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One configuration: what it serves, and its cases."""
+    """One configuration: what it serves, its cases, and who is let in."""
 
     setting: Setting
     suite: Suite
+    identity: Identity
 
     def bundle(self, environment: str) -> Bundle:
         return self.setting.served[environment].bundle
@@ -78,6 +81,7 @@ class Comparison:
     """Everything that changes."""
 
     environments: tuple[tuple[str, What], ...]
+    identity: tuple[IdentityChange, ...]
     statements: tuple[StatementChange, ...]
     operations: tuple[OperationChange, ...]
     resources: tuple[ResourceChange, ...]
@@ -87,7 +91,7 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        what_is = self.environments or self.statements or self.operations or self.resources
+        what_is = self.environments or self.identity or self.statements or self.operations or self.resources
         return not (what_is or self.bounds or self.access or self.cases)
 
 
@@ -97,6 +101,7 @@ def compare(old: Side, new: Side, roles: Sequence[str] = ()) -> Comparison:
     both = [name for name in after if name in before]
     return Comparison(
         environments=tuple(_environments(before, after)),
+        identity=tuple(identity_changes(old.identity, new.identity)),
         statements=tuple(_statements(_all_statements(old), _all_statements(new))),
         operations=tuple(change for name in both for change in _operations(old.bundle(name), new.bundle(name))),
         resources=tuple(change for name in both for change in resource_changes(old.bundle(name), new.bundle(name))),
@@ -152,6 +157,8 @@ def _differences(old: Operation | None, new: Operation | None) -> Iterator[str]:
         ("effect", old.effect, new.effect),
         ("request", f"{old.method} {old.path}", f"{new.method} {new.path}"),
         ("upstream", _upstream(old), _upstream(new)),
+        ("credentials", _credentials(old), _credentials(new)),
+        *_limits(old, new),
     ):
         if before != after:
             yield f"{name}: {before} → {after}"
@@ -184,6 +191,21 @@ def _yes(value: object) -> str:
 
 def _upstream(operation: Operation) -> str:
     return operation.target.url if operation.target else "none"
+
+
+def _credentials(operation: Operation) -> str:
+    return ", ".join(map(_credential, operation.target.credentials if operation.target else ())) or "none"
+
+
+def _credential(credential: Credential) -> str:
+    """Where it is sent and read, never what it is."""
+    read = " and ".join(place_of(part) for part in credential.value if isinstance(part, Secret))
+    return f"{'basic, ' if credential.basic else ''}{credential.location} {credential.name} from {read}"
+
+
+def _limits(old: Operation, new: Operation) -> Iterator[tuple[str, str, str]]:
+    for each in fields(old.limits):
+        yield each.name, str(getattr(old.limits, each.name)), str(getattr(new.limits, each.name))
 
 
 def _mapped(operation: Operation) -> tuple[object, ...]:

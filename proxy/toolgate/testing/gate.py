@@ -120,6 +120,10 @@ class Gate:
         """Say no, as `grant`."""
         return _answered(await self.gateway.approvals.decline(approval, Principal(by, roles), comment), approval)
 
+    async def revoke(self, approval: str, by: str, *roles: str, comment: str | None = None) -> Approval:
+        """Take a yes back that nothing has used, as `grant`."""
+        return _answered(await self.gateway.approvals.revoke(approval, Principal(by, roles), comment), approval)
+
     async def journal(self, *kinds: str) -> list[dict[str, Any]]:
         """The events of these kinds (default: all), oldest first."""
         await self._ledger.record(Event(_LOOKED, self.clock.now_ms(), {}), ())  # what was queued is written before it

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from toolgate.core import plan as locked
-from toolgate.core.bundle import BundleError, Problem
-from toolgate.core.model import Json, Violation
-from toolgate.core.planform import document_of, faults_of_plan, faults_of_step, read
+from toolgate.core.bundle import BundleError
+from toolgate.core.model import Json
+from toolgate.core.planform import document_of, read
 from toolgate.core.suggest import near
-from toolgate.load.yaml import strict_parse
+from toolgate.load.planfile import Document, faults_of, read_document
 
 
 def ms(milliseconds: float) -> timedelta:
@@ -77,19 +77,12 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> Plan:
     """The plan of a JSON or YAML file, or of a document. Raises BundleError with everything that is wrong with its form."""
     if isinstance(source, Mapping):
         return plan_of(dict(source))
-    parsed = strict_parse(Path(source).read_bytes(), str(source))
-    faults = _faults(parsed.value)
-    if faults:
-        raise BundleError([_problem(each, str(source), parsed.line(_steps(each.path))) for each in faults])
-    return _read(parsed.value)
+    return _read(read_document(Path(source).read_bytes(), str(source)))
 
 
 def plan_of(document: Json) -> Plan:
     """The plan of a document. Raises BundleError as `read_plan`."""
-    faults = _faults(document)
-    if faults:
-        raise BundleError([_problem(each, "plan", 0) for each in faults])
-    return _read(document)
+    return _read(Document("plan", document))
 
 
 def plan_from(plan: locked.Plan) -> Plan:
@@ -97,9 +90,12 @@ def plan_from(plan: locked.Plan) -> Plan:
     return Plan(plan.goal, Steps(_step(each) for each in plan.steps), document_of(plan))
 
 
-def _read(document: Json) -> Plan:
-    plan = read(document)
-    return Plan(plan.goal, Steps(_step(each) for each in plan.steps), document)
+def _read(document: Document) -> Plan:
+    faults = faults_of(document.value)
+    if faults:
+        raise BundleError(map(document.problem, faults))
+    plan = read(document.value)
+    return Plan(plan.goal, Steps(_step(each) for each in plan.steps), document.value)
 
 
 def _step(step: locked.Step) -> Step:
@@ -114,22 +110,3 @@ def _step(step: locked.Step) -> Step:
         budget={name: Decimal(amount) for name, amount in step.budget.items()},
         attempts=step.attempts,
     )
-
-
-def _faults(document: Json) -> list[Violation]:
-    faults = list(faults_of_plan(document))
-    steps = document.get("steps") if isinstance(document, dict) else None
-    if isinstance(steps, list):
-        faults += [fault for at, step in enumerate(steps) for fault in faults_of_step(step, at)]
-    return faults
-
-
-def _problem(fault: Violation, file: str, line: int) -> Problem:
-    place = f"`{fault.path}`: " if fault.path else ""
-    hint = f"; {fault.hint}" if fault.hint else ""
-    return Problem(file, line, fault.code or "plan.form", f"{place}{fault.message}{hint}")
-
-
-def _steps(pointer: str) -> tuple[str | int, ...]:
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-    return tuple(int(part) if part.isdecimal() else part for part in parts)

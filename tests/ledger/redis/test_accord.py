@@ -29,6 +29,7 @@ from tests.ledger.agreed import (
     guards_of,
     lock,
     plan_of,
+    revoke,
     state_of,
     steps_of,
 )
@@ -251,6 +252,29 @@ async def test_of_two_answers_at_two_gates_the_first_is_heard(url: str) -> None:
             assert 1 == said.count(None)
             states = {state_of(gate, name) for gate in both}
             assert {"granted" if said[0] is None else "declined"} == states
+
+
+async def test_a_grant_is_taken_back_everywhere_or_used(url: str) -> None:
+    """Of a call at one gate and a person at another one is heard; every gate knows which."""
+    async with gates(url) as both:
+        for n in range(10):
+            name = f"apr_{n:026d}"
+            use = Charge(f"a:{name}", 1, 1)
+            await both[0].record(ask(name, an_asking(f"sha256:{n}")), ())
+            await both[0].record(grant(an_approval(name)), ())
+            for gate in both:
+                await known(gate, lambda gate=gate, name=name: state_of(gate, name) == "granted", name)
+
+            async def used(name: str = name, n: int = n, use: Charge = use) -> Any:
+                while isinstance(answer := await both[0].record(by_approval(f"c{n}", name), (use,)), Overtaken):
+                    pass
+                return answer
+
+            said = await asyncio.gather(used(), both[1].record(revoke(an_approval(name)), (use,)))
+            assert 1 == said.count(None)
+            state = "used" if said[0] is None else "revoked"
+            for gate in both:
+                await known(gate, lambda gate=gate, name=name, state=state: state_of(gate, name) == state, name)
 
 
 async def test_two_roles_are_answered_at_two_gates(url: str) -> None:

@@ -21,9 +21,7 @@ from toolgate.ledger.redis.link import Asked, Link
 from toolgate.ledger.redis.script import DAY_MS, Garbled, Operation, Result, Told
 from toolgate.ports import LedgerError
 
-SHARED: Final = frozenset(
-    {locking.PLAN_LOCKED, asking.APPROVAL_REQUESTED, asking.APPROVAL_GRANTED, asking.APPROVAL_DECLINED}
-)
+SHARED: Final = asking.ANSWERS | {locking.PLAN_LOCKED, asking.APPROVAL_REQUESTED}
 _ATTEMPT: Final = ("plan", "step", "approval")
 _END: Final = ("plan", "step", "outcome", "status", "sent", "outputs")
 _PAGE: Final = 256  # what the script tells at once

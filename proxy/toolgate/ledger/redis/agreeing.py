@@ -28,7 +28,6 @@ from toolgate.ports import LedgerError
 Judge: TypeAlias = Callable[[Event, Sequence[Guard], Result], Short | Overtaken | None]
 Background: TypeAlias = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 LEASE: Final = "agree:"  # begins the name of a lease that is no call's
-_ANSWERS: Final = frozenset({asking.APPROVAL_GRANTED, asking.APPROVAL_DECLINED})
 _LOOKS: Final = 50  # for the answer that was first
 _LOOK_S: Final = 0.02
 
@@ -57,7 +56,7 @@ class Agreeing:
         if refused is None:
             # whoever asked may go away meanwhile: what is begun is done
             await asyncio.shield(self._begun(self._write(event, lease)))
-        elif event.kind in _ANSWERS:
+        elif event.kind in asking.ANSWERS:
             await self._hear_of_the_first(event)
         return refused
 
@@ -71,8 +70,11 @@ class Agreeing:
         return ["agree", lease, run, said, event.at_ms * 1000, start, others, entry_of(event), name, is_plan]
 
     def _turn(self, event: Event) -> tuple[Charge, ...]:
-        """Of two who answer at once the first is heard: what the second says was said without knowing of that."""
-        if event.kind not in _ANSWERS:
+        """Of two who answer at once the first is heard: what the second says was said without knowing of that.
+
+        Whoever takes a yes back has its single use for a guard.
+        """
+        if event.kind not in asking.ANSWERS or event.kind == asking.APPROVAL_REVOKED:
             return ()
         approval = str(event.data["approval"])
         return (Charge(f"g:{approval}:{self._local.agreements.requests.answers(approval)}", 1, 1),)
