@@ -20,6 +20,7 @@ permit (principal == Agent::"bench", action in Action::"write", resource);
 @id("nothing-is-destroyed")
 forbid (principal, action in Action::"destructive", resource);
 """
+_COUNTED = "000042"  # counted up where no two requests are to be alike
 _SPREAD = 16  # so many different operations are called, from the first to the last of the document
 
 
@@ -87,15 +88,20 @@ def cases(operations: int, port: int) -> Sequence[Case]:
     wrong = small.replace(b'"customer"', b'"custommer"')
     posts = [f"/v1/resource{number}/query" for number in resources]
     gets = [f"/v1/resource{number}/item-{number}?limit=20&order=asc" for number in resources]
+    fresh = [f"/v1/resource{number}/item-{_COUNTED}?limit=20&order=asc" for number in resources]
     writes = [f"/v1/resource{number}" for number in resources]
     unknown = [f"/v2/resource{number}/query" for number in resources]
     return (
         Case("GET", [request("GET", path, port) for path in gets], 200, 1.3),
         Case("POST 200 B", [request("POST", path, port, small) for path in posts], 200, 1.3),
         Case("POST 6 kB", [request("POST", path, port, large) for path in posts], 200, 1.3),
+        Case("GET, never seen before", [request("GET", path, port) for path in fresh], 200, 1.3, _COUNTED),
+        Case(
+            "POST 6 kB, never seen before", [request("POST", path, port, large) for path in posts], 200, 1.3, _COUNTED
+        ),
         Case("POST 200 B, flushed write", [request("POST", path, port, small) for path in writes], 200, None),
         Case("refused: bad arguments", [request("POST", path, port, wrong) for path in posts], 422, 0.6),
-        Case("refused, never seen before", [request("POST", path, port, wrong) for path in posts], 422, 0.6, "000042"),
+        Case("refused, never seen before", [request("POST", path, port, wrong) for path in posts], 422, 0.6, _COUNTED),
         Case("refused: unknown operation", [request("POST", path, port, small) for path in unknown], 404, 0.6),
     )
 
@@ -130,7 +136,7 @@ def body(*, lines: int) -> bytes:
         "price": 19.99,
         "note": "leave at the door, ring twice, thank you kindly",
     }
-    order = {"customer": "cust-000042", "currency": "EUR", "express": False, "lines": [line] * lines}
+    order = {"customer": f"cust-{_COUNTED}", "currency": "EUR", "express": False, "lines": [line] * lines}
     return json.dumps(order).encode()
 
 

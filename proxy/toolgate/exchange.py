@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
 from toolgate.core import engine
 from toolgate.core.catalog import Operation
@@ -17,7 +17,7 @@ from toolgate.core.cost import is_event_stream, is_json, settled
 from toolgate.core.environment import written_way
 from toolgate.core.events import finished, violation_json
 from toolgate.core.eventstream import EventReader
-from toolgate.core.mask import Masked, MaskKey
+from toolgate.core.mask import Mask, MaskKey
 from toolgate.core.model import (
     Completed,
     Event,
@@ -41,8 +41,6 @@ from toolgate.core.quota import Standing
 from toolgate.holds import Holds
 from toolgate.ports import Ledger, LedgerError, Meter, Upstream, UpstreamError
 from toolgate.reserves import Reserves
-
-Mask: TypeAlias = Callable[[Mapping[str, Json], tuple[str, ...]], Masked]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ being written.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -211,8 +212,8 @@ class Gateway:
         if operation is not None:
             self._world.meter.flipped(operation.key, shadow.decision)
 
-    def _judged(self, valid: ValidCall) -> dict[str, Json]:
-        return judged_json(valid, self._world.mask(valid.arguments, valid.operation.signature.masks))
+    def _judged(self, valid: ValidCall) -> Mapping[str, Json]:
+        return judged_json(valid, self._world.mask)
 
     def _asked(self, call: Call, refusal: Refusal) -> dict[str, Json]:
         masked = self._world.mask(asked_json(call, refusal), unread(call.asked, refusal))

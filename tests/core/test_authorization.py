@@ -218,3 +218,36 @@ def test_what_is_listed_is_what_a_statement_could_permit() -> None:
     assert (True, False) == (is_listed(REMOVE, DIGEST, here), is_listed(LIST, DIGEST, here))
     assert (True, False) == (asks_a_person(REMOVE, DIGEST, here), asks_a_person(REMOVE, DIGEST, bundle(PERMIT)))
     assert is_listed(LIST, DIGEST, bundle("", "audit"))
+
+
+def test_the_same_refusal_is_the_same_object() -> None:
+    """So that what was rendered once is told again; another caller, resource or fact makes another."""
+    counted = '@id("often") forbid (principal, action, resource) when { context.run.calls > 5 };\n'
+    here = bundle(PERMIT + KEEP + counted)
+    often = Facts(run=RunFacts(calls=9))
+    more = Facts(run=RunFacts(calls=10))
+    first = engine.decide(valid(["cpu"]), often, here)
+
+    assert first is engine.decide(valid(["cpu"]), often, here)
+    others = [
+        engine.decide(valid(["cpu"], Principal("eve", ("digest",))), often, here),
+        engine.decide(valid(["load"]), often, here),
+        engine.decide(valid(["cpu"]), more, here),
+    ]
+    assert all(isinstance(each, Refusal) and each is not first for each in others)
+    assert [{"run": {"calls": 9}}, {"run": {"calls": 10}}] == [first.read, others[2].read]
+
+
+def test_what_was_read_is_kept_of_each_call() -> None:
+    """A ruling that is remembered does not bring along what another call read."""
+    counted = (
+        '@id("often") forbid (principal, action, resource) when { context.run.by_operation["metrics.list"] > 5 };\n'
+    )
+    here = bundle(PERMIT + counted)
+    facts = [Facts(run=RunFacts(by_operation={"metrics.list": count})) for count in (1, 2, 1)]
+
+    assert [1, 2, 1] == [
+        decision.read["run"]["by_operation"]["metrics.list"]
+        for each in facts
+        if (decision := engine.decide(valid(["load"]), each, here)).read
+    ]

@@ -387,6 +387,16 @@ def test_the_values_put_back_into_the_template_are_the_path(base: str, head: str
         assert path in (f"/t/repos/{owner}/compare/{first}{dots}{second}" for dots in ("...",))
 
 
+@given(st.sampled_from(["files", "repos", "calls", "v1"]), st.from_regex(r"[a-z0-9.:]{1,9}", fullmatch=True))
+def test_a_plain_path_means_what_it_means_written_otherwise(head: str, last: str) -> None:
+    """A path is found by its last segment, or walked where a character is encoded: the same operations either way."""
+    plain, encoded = (ODD.find("GET", f"/t/{head}/{each}") for each in (last, f"%{ord(last[0]):02X}{last[1:]}"))
+
+    assert type(encoded) is type(plain)
+    if isinstance(plain, Found) and isinstance(encoded, Found):
+        assert encoded.operations == plain.operations
+
+
 def test_hits_do_not_follow_the_number_of_operations() -> None:
     """A literal path is one lookup, and a template is as deep as its path, with ten thousand operations or ten."""
     many = Catalog([operation(f"op{at}", "GET", f"/things{at}/{{id}}") for at in range(2_000)])

@@ -10,7 +10,17 @@ from tests.support.policies import permit_all
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
 from toolgate.core.explanation import STAGES, explain
-from toolgate.core.model import Call, Facts, Named, Permit, Principal, Refusal, Wire
+from toolgate.core.model import (
+    Call,
+    Facts,
+    Named,
+    Permit,
+    Principal,
+    Refusal,
+    Situation,
+    ValidCall,
+    Wire,
+)
 from toolgate.load.bundle import Sources, load
 
 TOOL = """\
@@ -20,7 +30,7 @@ forward_headers: [Accept-Language, X-Trace]
 environments:
   prod:
     upstream: "http://127.0.0.1:9"
-    allow: [get*, rename, health, softLock]
+    allow: [get*, rename, health, softLock, login]
 """
 
 OPENAPI = """\
@@ -38,6 +48,12 @@ paths:
     post:
       operationId: getThings
       requestBody: {content: {application/json: {schema: {type: object}}}}
+      responses: {"200": {description: ok}}
+  /logins:
+    post:
+      operationId: login
+      requestBody:
+        content: {application/json: {schema: {type: object, properties: {password: {type: string, format: password}}}}}
       responses: {"200": {description: ok}}
   /files/recent:
     get: {operationId: recent, responses: {"200": {description: ok}}}
@@ -191,12 +207,52 @@ def test_what_headers_decide_is_never_answered_from_memory(box, trace):
     assert isinstance(checked, Refusal) == (trace != "fits")
 
 
-def test_the_memory_of_refusals_is_bounded(box):
-    """No caller grows it: neither by many requests nor by long ones."""
-    for number in range(300):
-        engine.check(call(Wire("POST", "/box/things", body=str(number).encode())), Facts(), box)
-    before = len(box.catalog.refusals._known)
-    engine.check(call(Wire("POST", "/box/things", body=b"x" * 4096)), Facts(), box)
+def things(content: bytes, **headers: str) -> Call:
+    told = {"content-type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
+    return call(Wire("POST", "/box/things", headers=told, body=content))
 
-    assert 0 < before <= 128
-    assert len(box.catalog.refusals._known) == before
+
+def test_the_same_good_request_is_judged_once(box):
+    """Agents poll: what fitted fits again, each time as a call of its own."""
+    first, again = things(b'{"a":1}'), things(b'{"a":1}')
+
+    checked, repeated = (engine.check(each, Facts(), box) for each in (first, again))
+
+    assert (checked.request, checked.operation) == (repeated.request, repeated.operation)
+    assert repeated.arguments is checked.arguments
+    assert repeated.call is again
+
+
+def test_what_is_remembered_does_not_depend_on_what_is_forwarded(box):
+    """Headers that are passed on unread are those of the call, not of the one that was remembered."""
+    told = [
+        engine.check(things(b'{"b":1}', accept_language=each), Facts(), box).request.headers for each in ("de", "en")
+    ]
+
+    assert ["de", "en"] == [dict(each)["accept-language"] for each in told]
+
+
+def test_readiness_is_asked_of_a_remembered_request_too(box):
+    """What depends on facts is never remembered."""
+    engine.check(things(b'{"c":1}'), Facts(), box)
+
+    checked = engine.check(things(b'{"c":1}'), Facts(situation=Situation(unready={"box": "no credential"})), box)
+
+    assert checked.code.code == "environment.not_ready"
+
+
+def test_a_secret_is_not_remembered(box):
+    """SECURITY: arguments that may hold a secret are gone when their call is."""
+    asked = Wire("POST", "/box/logins", headers={"content-type": "application/json"}, body=b'{"password":"hunter2"}')
+    checked = engine.check(call(asked), Facts(), box)
+
+    assert isinstance(checked, ValidCall)
+    assert box.catalog.judgements.get(asked) is None
+
+
+def test_twins_are_judged_each_time(box):
+    """SECURITY: which of several operations a request means is never remembered as one of them."""
+    wire = put(b'{"name":"a"}').asked
+    engine.check(call(wire), Facts(), box)
+
+    assert box.catalog.judgements.get(wire) is None

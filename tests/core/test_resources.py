@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,16 @@ def test_a_call_is_about_every_resource_its_arguments_name(box):
         Resource("Shelf", "2", {"floor": 1}),
         Resource("Note", "n"),
     ) == resources_of(moved, facts(), box)
+
+
+def test_what_was_found_is_not_found_again_in_other_catalogues(box):
+    """What is remembered of a request holds for the files it was looked up in, and never beside live catalogues."""
+    moved = valid(box, "box.moveThings", shelf=2)
+    other = replace(box, resources={"box": {"Shelf": ResourceCatalogue("Shelf", {"2": {"floor": 9}})}})
+    live = Facts(situation=Situation({"box": {"Shelf": ResourceCatalogue("Shelf", {"2": {"floor": 5}}, 1)}}))
+    asked = ((Facts(), box), (Facts(), other), (live, box), (Facts(), box), (Facts(), box))
+
+    assert [1, 9, 5, 1, 1] == [resources_of(moved, known, here)[0].attributes["floor"] for known, here in asked]
 
 
 @pytest.mark.parametrize("body", [{}, {"things": []}, {"other": 1}])

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Completed, Event, Failed, Permit, Refused, Reply
+from toolgate.core.journal import encode
+from toolgate.core.model import Completed, Event, Failed, Permit, Principal, Refused, Reply, Wire
 from toolgate.ports import LedgerError, UpstreamError
 
 JSON = (("content-type", "application/json"),)
@@ -84,6 +85,22 @@ async def test_what_was_journaled_decides_to_itself_again(outside):
 
     assert isinstance(outcome, Completed)
     assert outside.ledger.events[2].data["arguments"] == again["arguments"]
+
+
+async def test_a_request_that_comes_again_is_sent_and_recorded_as_the_first_time(outside):
+    """What is remembered of a request is the request: whatever was done with it before, the next one is the same."""
+    wire = Wire(
+        "PUT", "/shop/items/a1", headers={"content-type": "application/json"}, body=b'{"a": [1.0, {"b": null}]}'
+    )
+
+    for _ in range(3):
+        await outside.gateway.handle(outside.gateway.new_call(Principal("agent"), wire))
+
+    decided = [encode(event).front for event in outside.ledger.events if event.kind == "Decided"]
+    told = {line.partition(b'"method":')[2] for line in decided}
+    assert (3, 1) == (len(decided), len(told))
+    assert b'"arguments":{"id":"a1","body":{"a":[1.0,{"b":null}]}}' in told.pop()
+    assert {b'{"a":[1.0,{"b":null}]}'} == {permit.valid.request.body for permit in outside.upstream.sent}
 
 
 async def test_without_a_journal_nothing_is_sent(outside):

@@ -67,6 +67,41 @@ def calls(draw: st.DrawFn) -> tuple[Signature, dict[str, Any]]:
     return signature({"parameters": parameters}, template=path, method="get"), values
 
 
+@st.composite
+def plain_calls(draw: st.DrawFn) -> tuple[Signature, str, list[str]]:
+    """Draw a signature of scalars, and a query and path values with hardly anything that must be quoted."""
+    parameters, path, segments, pairs = [], "/x", [], []
+    texts = st.from_regex(r"[a-c0-9._~:/@,-]{0,4}", fullmatch=True) | st.sampled_from(
+        ["null", "true", "1.10", "-0", "7"]
+    )
+    for index in range(draw(st.integers(1, 4))):
+        name, is_path = f"p{index}", draw(st.booleans())
+        schema, _ = SCALARS[draw(st.sampled_from(sorted(SCALARS)))]
+        parameters.append(parameter(name, "path" if is_path else "query", schema))
+        if is_path:
+            path += f"/{{{name}}}"
+            segments.append(draw(texts))
+        else:
+            pairs.append(f"{name}={draw(texts)}")
+    pairs += draw(st.lists(st.sampled_from(["p0=1", "p3=a", "q=1", "p1", "p1=a=b", ""]), max_size=1))
+    return (
+        signature({"parameters": parameters}, template=path, method="get"),
+        "&".join(draw(st.permutations(pairs))),
+        segments,
+    )
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(plain_calls())
+def test_what_is_sent_as_it_came_is_what_would_be_written(call: tuple[Signature, str, list[str]]) -> None:
+    """A request whose characters are needlessly encoded, so that it must be read and written, says the same as a plain one."""
+    made, query, segments = call
+    encoded = re.sub(r"(?<=[=])([A-Za-z0-9])|\b(p)(?=\d=)", lambda found: f"%{ord(found[0]):02X}", query)
+    disguised = [re.sub(r"[A-Za-z0-9]", lambda found: f"%{ord(found[0]):02X}", each, count=1) for each in segments]
+
+    assert made.decode(Wire("GET", "", encoded), disguised) == made.decode(Wire("GET", "", query), segments)
+
+
 def as_wire(request: UpstreamRequest) -> Wire:
     """Return what a gate behind this one would see."""
     path, _, query = request.target.partition("?")

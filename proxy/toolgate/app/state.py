@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, Union
 from toolgate import ledger as ledgers
 from toolgate.auth.runs import RunTokens
 from toolgate.clock import Steady
-from toolgate.core.mask import Masked, MaskKey, mask, mask_key, patterns
+from toolgate.core.mask import Mask, Masked, MaskKey, mask, mask_key, patterns
 from toolgate.core.model import Json
-from toolgate.exchange import Mask
 from toolgate.keys import mask_secret, run_secret, secret_text
 from toolgate.ledger.stdout import LineStream
 from toolgate.settings import Settings

@@ -22,12 +22,12 @@ from toolgate.core.model import (
     Recovery,
     Refusal,
     Resource,
+    ResourceCatalogue,
     Shadow,
-    Situation,
     ValidCall,
     new,
 )
-from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Question, Ruling, Statement
+from toolgate.core.policy import NOT_ALLOWED, Question, Ruling, Statement
 from toolgate.core.scope import subject_of
 from toolgate.core.suggest import shortened
 
@@ -44,25 +44,41 @@ def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bu
         if standing is not None:
             return new(Permit, (valid, (), standing, None, None, None, None, (), None))
     questions = questions_of(valid, resources, facts, bundle)
-    rulings = list(map(bundle.policies.rule, questions))
-    read, shadow = _read(valid.call, questions, facts, bundle), _shadow(rulings)
-    at = _against(rulings)
+    ruled = list(map(bundle.policies.ruled, questions))
+    first = ruled[0].ruling
+    read = _read(ruled[0].read, valid.call, questions, facts, bundle)
+    if len(ruled) == 1 and first.shadow is None and first.kind != "approval":  # nearly always
+        if first.kind == "allowed":
+            return new(Permit, (valid, (), first.statements, None, read, None, None, (), None))
+        return _told_again(valid, first, questions[0].resource, read, bundle)
+    return _together(valid, questions, [each.ruling for each in ruled], read, bundle)
+
+
+def _together(
+    valid: ValidCall,
+    questions: Sequence[Question],
+    rulings: Sequence[Ruling],
+    read: Mapping[str, Json] | None,
+    bundle: Bundle,
+) -> Permit | Refusal:
+    shadow, at = _shadow(rulings), _against(rulings)
     if at is not None:
-        refusal = _refused(valid, rulings[at], questions[at].resource, bundle)
-        return refusal._replace(shadow=shadow, read=read)
-    return Permit(valid, (), _together(rulings), shadow, read, asks=_asking(rulings))
+        refusal = _told_again(valid, rulings[at], questions[at].resource, read, bundle)
+        return refusal if shadow is None else refusal._replace(shadow=shadow)
+    return Permit(valid, (), _statements(rulings), shadow, read, asks=_asking(rulings))
 
 
 def questions_of(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bundle: Bundle) -> list[Question]:
     """One question for each resource the call is about."""
-    call, run = valid.call, facts.run
-    dimensions = bundle.policies.needed(valid.operation).spent
+    call, operation, run = valid.call, valid.operation, facts.run
+    dimensions = bundle.policies.needed(operation).spent
     if dimensions:
         run = run._replace(spent={name: amount for name, _, amount in _spent(dimensions, call, facts, bundle)})
-    return [
-        Question(call.principal, valid.operation, resource, bundle.environment, valid.arguments, run, call.at_ms)
-        for resource in resources
-    ]
+    questions = []
+    for resource in resources:
+        about = call.principal, operation, resource, bundle.environment, valid.arguments, run, call.at_ms
+        questions.append(new(Question, about))
+    return questions
 
 
 def _spent(dimensions: Iterable[str], call: Call, facts: Facts, bundle: Bundle) -> Iterator[tuple[str, str, int]]:
@@ -99,6 +115,19 @@ def _asking(rulings: Sequence[Ruling]) -> tuple[str, ...]:
     return tuple(sorted({each for ruling in rulings if ruling.kind == "approval" for each in ruling.statements}))
 
 
+def _told_again(
+    valid: ValidCall, ruling: Ruling, resource: Resource, read: Mapping[str, Json] | None, bundle: Bundle
+) -> Refusal:
+    """The very refusal that was told before, so that everything after it may know it again."""
+    refusals = bundle.policies.refusals
+    about = bundle.environment, resource.type, resource.id
+    key = ruling, valid.operation, valid.call.principal.id, about, id(read)
+    told = refusals.get(key)
+    if told is not None:
+        return told
+    return refusals.keep(key, _refused(valid, ruling, resource, bundle)._replace(read=read))
+
+
 def _refused(valid: ValidCall, ruling: Ruling, resource: Resource | None, bundle: Bundle) -> Refusal:
     code, operation = CODES[_CODES[ruling.kind]], valid.operation
     said = [bundle.policies.statements[each] for each in ruling.statements if each in bundle.policies.statements]
@@ -130,7 +159,7 @@ def _on(resource: Resource | None) -> str:
     return "" if resource is None or resource.type == "Tool" else f" on {resource.type} `{shortened(resource.id)}`"
 
 
-def _together(rulings: Sequence[Ruling]) -> tuple[str, ...]:
+def _statements(rulings: Sequence[Ruling]) -> tuple[str, ...]:
     if len(rulings) == 1 and not rulings[0].permits:
         return rulings[0].statements
     return tuple(sorted({each for ruling in rulings for each in (*ruling.statements, *ruling.permits)}))
@@ -148,7 +177,7 @@ def _flip(rulings: Sequence[Ruling]) -> Shadow | None:
     would = [each.shadow or each for each in rulings]
     at, asks = _against(would), _asking(would)
     if _against(rulings) is not None:
-        return None if at is not None or asks else Shadow("permit", None, _together(would))
+        return None if at is not None or asks else Shadow("permit", None, _statements(would))
     if at is not None:
         return Shadow("refuse", _CODES[would[at].kind], would[at].statements)
     if asks and not _asking(rulings):
@@ -156,28 +185,25 @@ def _flip(rulings: Sequence[Ruling]) -> Shadow | None:
     return None  # what audit says of one resource changes nothing for all of them
 
 
-def _read(call: Call, questions: Sequence[Question], facts: Facts, bundle: Bundle) -> Mapping[str, Json] | None:
+def _read(
+    said: Mapping[str, Json] | None, call: Call, questions: Sequence[Question], facts: Facts, bundle: Bundle
+) -> Mapping[str, Json] | None:
     """The facts beyond bundle and arguments that the statements of this operation read: deciding again needs them."""
-    needed, principal = bundle.policies.needed(questions[0].operation), questions[0].principal
-    if needed is NOTHING_NEEDED:
-        return None
-    found: dict[str, Json] = {}
-    if needed.run is not None:
-        found["run"] = needed.run(facts.run)
+    operation, catalogues = questions[0].operation, facts.situation.catalogues
+    needed = bundle.policies.needed(operation)
+    if not needed.spent and not (needed.attributes and catalogues):
+        return said
+    found: dict[str, Json] = {**(said or {})}
     if needed.spent:
         found["taken"] = {key: amount for _, key, amount in _spent(needed.spent, call, facts, bundle) if key}
-    if needed.tags and principal.claims:
-        found["claims"] = {name: principal.claims[name] for name in needed.tags if name in principal.claims}
-    if needed.attributes and facts.situation.catalogues:
-        live = _live_types(questions[0].operation, facts.situation)  # those of files are in the bundle's revision
-        told = [each.resource for each in questions if each.resource.type in live]
-        if told:
-            found["resources"] = [{"type": each.type, "id": each.id, "attributes": each.attributes} for each in told]
+    live = _live_types(operation, catalogues)  # those of files are in the bundle's revision
+    told = [each.resource for each in questions if each.resource.type in live] if needed.attributes else ()
+    if told:
+        found["resources"] = [{"type": each.type, "id": each.id, "attributes": each.attributes} for each in told]
     return found or None
 
 
-def _live_types(operation: Operation, situation: Situation) -> set[str]:
-    catalogues = situation.catalogues
+def _live_types(operation: Operation, catalogues: Mapping[str, Mapping[str, ResourceCatalogue]]) -> set[str]:
     return {
         each.type for each in operation.resources if each.catalogue and each.type in catalogues.get(each.catalogue, ())
     }

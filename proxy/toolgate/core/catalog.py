@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from toolgate.core.cost import Cost, Terms, terms_of
+from toolgate.core.judgements import Judgements
 from toolgate.core.matching import Found, Matcher, parse_key, read_early
 from toolgate.core.model import Effect
 from toolgate.core.nearby import Nearby, fold
-from toolgate.core.refusals import RefusalMemory
 
 __all__ = ["Absent", "Catalog", "Credential", "Found", "Limits", "Operation", "ResourceAt", "Secret", "Target", "Way"]
 
@@ -161,9 +161,9 @@ class Catalog:
         "allowed",
         "by_name",
         "elsewhere",
+        "judgements",
         "max_body",
         "operations",
-        "refusals",
     )
 
     def __init__(self, operations: Iterable[Operation], elsewhere: Iterable[Operation] = ()) -> None:
@@ -182,7 +182,7 @@ class Catalog:
         self._near_paths = Nearby(_asked(operation.method, operation.path) for operation in self.allowed)
         self._by_version = _first_by(self.allowed, _without_version)
         self._by_path = _first_by(self.allowed, _shape_without_version)
-        self.refusals = RefusalMemory()
+        self.judgements = Judgements()
 
     def find(self, method: str, path: str, query: str = "") -> Found | Absent:
         """Return what a request means. `path` is raw: `/{tool}` and then the path on the upstream."""

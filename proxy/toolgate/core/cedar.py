@@ -46,15 +46,26 @@ def set_of(templates: Iterable[pst.Template]) -> PolicySet:
     return PolicySet.from_pst(pst.PolicySet({}, {each.id: each for each in templates}, ()))
 
 
-def judge(request: dict[str, Json], statements: PolicySet, entities: Json) -> Verdict:
+def entities_of(known: Json) -> Entities | None:
+    """Build entities from Cedar's JSON; None where Cedar does not take them. SECURITY: nothing in them but of our making."""
+    try:
+        return Entities.from_json_str(orjson.dumps(known).decode())
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 (SECURITY: fail closed, also when the engine panics, which is no Exception)
+        return None
+
+
+def judge(request: dict[str, Json], statements: PolicySet, entities: Entities | None) -> Verdict:
     """Evaluate. Never raises for what is asked: no clear answer is a failure of no statement in particular.
 
     `request` names principal, action and resource as {type, id}: as texts they would be parsed, which costs more than
-    the evaluation. `entities` are Cedar's JSON. SECURITY: nothing in them, or in the context, that is not of our making.
+    the evaluation. SECURITY: nothing in its context that is not of our making.
     """
+    if entities is None:
+        return UNCLEAR
     try:
-        known = Entities.from_json_str(orjson.dumps(entities).decode())
-        return _read(orjson.loads(_JUDGE(request, statements, known)))
+        return _read(orjson.loads(_JUDGE(request, statements, entities)))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # noqa: BLE001 (SECURITY: fail closed, also when the engine panics, which is no Exception)

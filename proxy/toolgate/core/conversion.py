@@ -115,7 +115,7 @@ def _tell_members(kind: Fields, want: Wanted) -> Tell:
     undeclared = tuple(sorted(want.below.keys() - kind.members.keys()))
 
     def tell(value: Json) -> Json:
-        _require_object(value)
+        require_object(value)
         for name in undeclared:
             # SECURITY: the statement was checked as if this could not be there, so it would not see it.
             if value.get(name) is not None:
@@ -176,7 +176,7 @@ def _tell_every_member(kind: Fields, known: dict[int, Tell]) -> Tell:
     members = tuple(declared.items())
 
     def tell(value: Json) -> Json:
-        _require_object(value)
+        require_object(value)
         if any(name not in declared for name, part in value.items() if part is not None):
             raise Untold("has members its schema does not declare")
         return _told_members(members, value)
@@ -223,7 +223,7 @@ def require_few(elements: Sequence[Json]) -> None:
         raise Untold(f"has more than the {MOST_ELEMENTS} elements statements can be told")
 
 
-def _require_object(value: Json) -> None:
+def require_object(value: Json) -> None:
     if type(value) is not dict and not isinstance(value, Mapping):  # the first is nearly always enough, and cheap
         raise Untold("is not an object")
     if "__entity" in value or "__extn" in value or "__expr" in value:

@@ -28,6 +28,7 @@ from toolgate.core.codes import CODES
 from toolgate.core.cursor import planned
 from toolgate.core.environment import disallowed, not_ready, omitted_resource, resources_of, unknown, written_way
 from toolgate.core.freeze import disabled, frozen
+from toolgate.core.judgements import Fitting, Judgement
 from toolgate.core.loop import consequence
 from toolgate.core.model import (
     OPENED_RUN_KEY,
@@ -44,7 +45,6 @@ from toolgate.core.model import (
     Refusal,
     Reply,
     Shadow,
-    UpstreamRequest,
     ValidCall,
     Wire,
     new,
@@ -75,7 +75,10 @@ def check(call: Call, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
     asked = call.asked
     match asked:
         case Wire():
-            return _check_again(call, asked, facts, bundle) or _check_anew(call, asked, facts, bundle)
+            known = bundle.catalog.judgements.get(asked)
+            if known is not None:
+                return _check_again(call, asked, known, facts)
+            return _check_anew(call, asked, facts, bundle)
         case Named():
             return _check_named(call, asked, facts, bundle)
 
@@ -172,19 +175,23 @@ def _waiting(call: Call, operation: Operation, facts: Facts) -> Refusal | None:
     return not_ready(operation, facts.situation)
 
 
-def _check_again(call: Call, wire: Wire, facts: Facts, bundle: Bundle) -> Refusal | None:
-    """The same request is refused again without being judged again; readiness is never remembered."""
-    known = bundle.catalog.refusals.get(wire)
-    if known is None or known.operation is None:
-        return known
-    return _waiting(call, known.operation, facts) or known
+def _check_again(call: Call, wire: Wire, known: Judgement, facts: Facts) -> ValidCall | Refusal:
+    """The same request is not judged again; readiness is never remembered."""
+    if isinstance(known, Refusal):
+        return (known.operation and _waiting(call, known.operation, facts)) or known
+    operation = known.operation
+    waiting = _waiting(call, operation, facts)
+    if waiting is not None:
+        return waiting
+    valid = new(ValidCall, (call, operation, known.arguments, known.request, (), known))
+    return _forwarding(valid, wire) if operation.forward_headers else valid
 
 
 def _check_anew(call: Call, wire: Wire, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
     found = bundle.catalog.find(wire.method, wire.path, wire.query)
     if isinstance(found, Absent):
         refusal = unknown(f"`{wire.method} {wire.path}`", found)
-        bundle.catalog.refusals.keep_unknown(wire, refusal)
+        bundle.catalog.judgements.keep_unknown(wire, refusal)
         return refusal
     if len(found.operations) > 1:
         return _check_several(call, wire, found, facts, bundle)
@@ -192,14 +199,17 @@ def _check_anew(call: Call, wire: Wire, facts: Facts, bundle: Bundle) -> ValidCa
 
 
 def _check_one(call: Call, wire: Wire, found: Found, facts: Facts, bundle: Bundle) -> ValidCall | Refusal:
-    """A request that means one operation."""
+    """A request that means one operation: what it is judged to be is remembered."""
     operation = found.operations[0]
     waiting = _waiting(call, operation, facts)
     if waiting is not None:
         return waiting
     checked = _check_wire(call, wire, found, 0, bundle)
-    if isinstance(checked, Refusal) and not operation.signature.reads_headers:
-        bundle.catalog.refusals.keep(wire, checked)
+    judgement = checked.fitting if isinstance(checked, ValidCall) else checked
+    signature = operation.signature
+    # SECURITY: no secret is held longer than its call
+    if judgement is not None and not signature.reads_headers and not signature.masks:
+        bundle.catalog.judgements.keep(wire, judgement)
     return checked
 
 
@@ -211,7 +221,7 @@ def _check_wire(call: Call, wire: Wire, found: Found, at: int, bundle: Bundle) -
         return _too_large(operation, wire.body)
     checked = _valid(call, operation, operation.signature.decode(wire, found.path_values[at]))
     if operation.forward_headers and isinstance(checked, ValidCall):
-        return checked._replace(request=_forwarding(checked.request, wire, operation.forward_headers))
+        return _forwarding(checked, wire)
     return checked
 
 
@@ -282,14 +292,16 @@ def _means_another(operation: Operation, found: Found | Absent, bundle: Bundle) 
 def _valid(call: Call, operation: Operation, result: Decoded | Rejected) -> ValidCall | Refusal:
     if isinstance(result, Rejected):
         return _rejected(operation, result)
-    return new(ValidCall, (call, operation, result.arguments, result.request, ()))
+    arguments, request = result
+    return new(ValidCall, (call, operation, arguments, request, (), Fitting(operation, arguments, request)))
 
 
-def _forwarding(request: UpstreamRequest, wire: Wire, names: frozenset[str]) -> UpstreamRequest:
-    """The request with the undeclared headers its tool passes on (`forward_headers`); a declared one is never replaced."""
+def _forwarding(valid: ValidCall, wire: Wire) -> ValidCall:
+    """The call with the undeclared headers its tool passes on (`forward_headers`); a declared one is never replaced."""
+    request, names = valid.request, valid.operation.forward_headers
     declared = {name.lower() for name, _ in request.headers}
     passed = tuple((name, wire.headers[name]) for name in sorted(names - declared) if name in wire.headers)
-    return request._replace(headers=request.headers + passed)
+    return valid._replace(request=request._replace(headers=request.headers + passed))
 
 
 def _too_large(operation: Operation, body: bytes) -> Refusal:

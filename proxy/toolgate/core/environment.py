@@ -24,6 +24,7 @@ from toolgate.core.model import (
     Situation,
     ValidCall,
     Violation,
+    new,
 )
 from toolgate.core.suggest import near, shortened
 from toolgate.core.wiretext import echo
@@ -94,24 +95,47 @@ def resources_of(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Resour
 
     Refused with the first that the catalogue of this environment does not hold.
     """
+    fitting = valid.fitting
+    if fitting is None or facts.situation.catalogues:  # live ones may be others at the next call
+        return _looked_up(valid, facts, bundle)
+    if fitting.about is not None and fitting.about[0] is bundle.resources:
+        return fitting.about[1]
+    found = _looked_up(valid, facts, bundle)
+    if not isinstance(found, Refusal) and len(found) == 1:
+        fitting.about = bundle.resources, found
+    return found
+
+
+def _looked_up(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Resource, ...] | Refusal:
     operation = valid.operation
-    if not operation.resources:
-        return _itself(operation.tool)
-    found: dict[tuple[str, str], Resource] = {}
-    for resource in operation.resources:
-        kind, ids = resource.type, resource.at.ids(valid.arguments)
-        if len(ids) > MOST_RESOURCES:
-            return _too_many(operation, resource, len(ids))
-        if resource.catalogue is None:
-            found |= {(kind, name): Resource(kind, name) for name in ids}
-            continue
-        catalogue = catalogue_of(resource.catalogue, kind, facts, bundle)
-        for name in ids:
-            attributes = catalogue.attributes.get(name)
-            if attributes is None:
-                return _not_found(operation, resource, name, catalogue, bundle)
-            found[kind, name] = Resource(kind, name, attributes)
-    return tuple(found.values()) or _itself(operation.tool)
+    found: tuple[Resource, ...] = ()
+    for place in operation.resources:
+        named = _named(place, valid, facts, bundle)
+        if isinstance(named, Refusal):
+            return named
+        found = _each_once(found, named) if found else named
+    return found or _itself(operation.tool)
+
+
+def _each_once(*several: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    return tuple({(each.type, each.id): each for those in several for each in those}.values())
+
+
+def _named(place: ResourceAt, valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Resource, ...] | Refusal:
+    """The resources that stand at one place of the arguments, each once."""
+    kind, ids = place.type, place.at.ids(valid.arguments)
+    if len(ids) > MOST_RESOURCES:
+        return _too_many(valid.operation, place, len(ids))
+    if place.catalogue is None:
+        return tuple([Resource(kind, name) for name in ids])
+    catalogue = catalogue_of(place.catalogue, kind, facts, bundle)
+    found, known = [], catalogue.attributes
+    for name in ids:
+        attributes = known.get(name)
+        if attributes is None:
+            return _not_found(valid.operation, place, name, catalogue, bundle)
+        found.append(new(Resource, (kind, name, attributes)))
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)
@@ -134,9 +158,9 @@ def catalogue_of(tool: str, kind: str, facts: Facts, bundle: Bundle) -> Resource
 
     SECURITY: what is not known is empty, so that nothing is found in it.
     """
-    for known in (facts.situation.catalogues.get(tool), bundle.resources.get(tool)):
-        if known is not None and kind in known:
-            return known[kind]
+    for known in (facts.situation.catalogues, bundle.resources):
+        if tool in known and kind in known[tool]:
+            return known[tool][kind]
     return ResourceCatalogue(kind, _UNLISTED)
 
 

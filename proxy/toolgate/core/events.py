@@ -17,7 +17,7 @@ from toolgate.core.catalog import Operation
 from toolgate.core.guards import taken_json
 from toolgate.core.lasting import lasting_in
 from toolgate.core.loop import Consequence
-from toolgate.core.mask import Masked, MaskKey, unmask
+from toolgate.core.mask import Mask, MaskKey, unmask
 from toolgate.core.model import (
     Asked,
     Call,
@@ -53,19 +53,18 @@ class Place(NamedTuple):
 
 def permitted(permit: Permit, bundle: Bundle, place: Place, judged: Mapping[str, Json]) -> Event:
     """`Decided: permit`. Written, and committed, before anything is sent."""
-    valid = permit.valid
-    data = _head(valid.call, valid.operation, bundle, place)
+    (call, operation, *_), _, statements, shadow, read, step, approval, _, _ = permit
+    data = _head(call, operation, bundle, place)
     data |= judged
     data["decision"] = "permit"
-    data["statements"] = permit.statements
-    if permit.step is not None:
-        data["plan"], data["step"], data["attempt"] = permit.step[:3]
-    if permit.approval is not None:
-        data["approval"] = permit.approval
-    _add_read(data, permit.read, permit.shadow)
+    data["statements"] = statements
+    if step is not None:
+        data["plan"], data["step"], data["attempt"] = step[:3]
+    if approval is not None:
+        data["approval"] = approval
+    _add_read(data, read, shadow)
     data["charges"] = _taken(permit)
-    effectful = valid.operation.effect != "read"
-    return new(Event, ("Decided", valid.call.at_ms, data, valid.call.id, place.run, effectful))
+    return new(Event, ("Decided", call.at_ms, data, call.id, place.run, operation.effect != "read"))
 
 
 def _taken(permit: Permit) -> list[Json]:
@@ -73,8 +72,9 @@ def _taken(permit: Permit) -> list[Json]:
     guards = permit.guards
     if not guards:
         return []
-    written = lasting_in(permit).written
-    return [*taken_json(guards[: len(guards) - len(written)]), *written]
+    lasting = lasting_in(permit)
+    own = taken_json(guards[: len(guards) - lasting.count])
+    return [*own, lasting.written] if lasting.count else own
 
 
 def refused(call: Call, counted: Consequence, bundle: Bundle, place: Place, asked: Mapping[str, Json]) -> Event:
@@ -113,24 +113,32 @@ def _add_read(data: dict[str, Json], read: Mapping[str, Json] | None, shadow: Sh
 
 def finished(valid: ValidCall, outcome: Outcome, at_ms: int, run: str, measured: Mapping[str, Json]) -> Event:
     """`Finished`: how a permitted call ended. `measured` holds latency_ms, bytes and what was off schema."""
-    data: dict[str, Json] = {"operation": valid.operation.key}
+    key = valid.operation.key
+    data: dict[str, Json]
     match outcome:
         case Completed():
-            data["outcome"], data["status"], data["sent"] = "completed", outcome.reply.status, "yes"
-        case Failed():
-            data |= {"outcome": "failed", "code": outcome.code.code, "detail": outcome.detail, "sent": outcome.sent}
-        case Refused():  # a Permit was made, so this cannot be; said rather than hidden
-            data |= {"outcome": "refused", "code": outcome.refusal.code.code, "sent": "no"}
+            data = {"operation": key, "outcome": "completed", "status": outcome.reply.status, "sent": "yes"}
+        case Failed(code, detail, _, sent):
+            data = {"operation": key, "outcome": "failed", "code": code.code, "detail": detail, "sent": sent}
+        case Refused(refusal):  # a Permit was made, so this cannot be; said rather than hidden
+            data = {"operation": key, "outcome": "refused", "code": refusal.code.code, "sent": "no"}
     data |= measured
     return new(Event, ("Finished", at_ms, data, valid.call.id, run, False))
 
 
-def judged_json(valid: ValidCall, masked: Masked) -> dict[str, Json]:
-    """A request that was judged good, by its arguments."""
+def judged_json(valid: ValidCall, mask: Mask) -> Mapping[str, Json]:
+    """A request that was judged good, by its arguments; made once for those that nothing is masked in."""
+    fitting = valid.fitting
+    if fitting is not None and fitting.said is not None:
+        return fitting.said
+    masked = mask(valid.arguments, valid.operation.signature.masks)
+    is_plain = masked.arguments is valid.arguments
     said: dict[str, Json] = {"method": valid.request.method, "path": valid.operation.path}
-    said["arguments"] = _as_sent(valid) if masked.arguments is valid.arguments else masked.arguments
+    said["arguments"] = _as_sent(valid) if is_plain else masked.arguments
     if masked.sealed is not None:
         said["sealed"] = masked.sealed
+    if fitting is not None and is_plain:
+        fitting.said = said
     return said
 
 
@@ -229,7 +237,7 @@ def violation_json(violation: Violation) -> dict[str, Json]:
 
 
 def _head(call: Call, operation: Operation | None, bundle: Bundle, place: Place) -> dict[str, Json]:
-    principal = call.principal
+    _, _, principal, asked, reason, run, plan, step = call
     head: dict[str, Json] = {
         "number": place.number,
         "principal": principal.id,
@@ -238,22 +246,22 @@ def _head(call: Call, operation: Operation | None, bundle: Bundle, place: Place)
         "revision": bundle.revision,
         "operation": operation.key if operation else None,
         "effect": operation.effect if operation else None,
-        "via": "http" if isinstance(call.asked, Wire) else "call",
+        "via": "http" if isinstance(asked, Wire) else "call",
     }
     if bundle.mode != "enforce":
         head["mode"] = bundle.mode
     if place.held_ms:
         head["held_ms"] = place.held_ms
-    if call.reason is not None:
-        head["reason"] = call.reason
-    if call.run is not None and call.run.above:
-        head["above"] = call.run.above  # whose budgets and freezes are its own
-    if call.plan is not None or call.step is not None:
-        head["said"] = {"plan": call.plan, "step": call.step}  # what the agent called it; what it is, the gate says
+    if reason is not None:
+        head["reason"] = reason
+    if run is not None and run.above:
+        head["above"] = run.above  # whose budgets and freezes are its own
+    if plan is not None or step is not None:
+        head["said"] = {"plan": plan, "step": step}  # what the agent called it; what it is, the gate says
     if principal.on_behalf_of is not None:
         head["on_behalf_of"] = principal.on_behalf_of
         head["actor"] = principal.claims.get("act.sub")
-    if principal.claims.get("environment", bundle.environment) != bundle.environment:
+    if principal.claims and principal.claims.get("environment", bundle.environment) != bundle.environment:
         head["claimed_environment"] = principal.claims["environment"]  # ignored: the deployment says where this is
     return head
 

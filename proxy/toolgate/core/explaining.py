@@ -103,7 +103,7 @@ def _evaluated(
     projection = view.projection(all_of(reads(each.template) for each in statements))
     try:
         told = projection.tell(question)
-        return cedar.judge(projection.request(told), cedar.set_of(probes), projection.entities(told))
+        return cedar.judge(projection.request(told), cedar.set_of(probes), cedar.entities_of(projection.entities(told)))
     except ValueError:
         return None
 

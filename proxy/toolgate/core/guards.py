@@ -114,13 +114,14 @@ def _arrival_after(pace: Pace, before: int, levels: Levels, at_ms: int) -> int:
 
 def _taken_json(guard: Guard) -> dict[str, Json]:
     match guard:
-        case Charge(key, amount, _, rolling):
+        case Charge():
+            key, amount, _, rolling = guard
             if rolling is None:
                 return {"key": key, "amount": amount}
             return {"key": key, "amount": amount, "bucket": rolling.bucket}
-        case Pace(key, every_us, _):
-            return {"key": key, "pace": every_us}
-        case Place(key, _):
-            return {"key": key, "place": 1}
+        case Pace():
+            return {"key": guard.key, "pace": guard.every_us}
+        case Place():
+            return {"key": guard.key, "place": 1}
         case _:
             assert_never(guard)

@@ -198,14 +198,12 @@ def total(value: Json) -> bytes:
 
 
 def _front(call: str | None, run: str | None, inner: bytes) -> bytes:
-    front = b""
-    if call is not None:
-        front = b',"call":' + orjson.dumps(call)
+    if call is not None and run is not None and inner != b"{}":  # a call's events, which are nearly all
+        return b',"call":%b,"run":%b,%b' % (orjson.dumps(call), orjson.dumps(run), inner[1:-1])
+    front = b"" if call is None else b',"call":' + orjson.dumps(call)
     if run is not None:
         front += b',"run":' + orjson.dumps(run)
-    if inner != b"{}":
-        front += b"," + inner[1:-1]
-    return front
+    return front if inner == b"{}" else front + b"," + inner[1:-1]
 
 
 def _identifier(value: str | None) -> str | None:

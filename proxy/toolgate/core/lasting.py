@@ -28,7 +28,8 @@ _NOTHING_TOLD: Final = Told(())
 class Lasting:
     """Guards that lie in one account, and what follows from them."""
 
-    written: tuple[orjson.Fragment, ...]  # as the journal says what was taken
+    count: int  # how many guards these are
+    written: orjson.Fragment  # as the journal says what was taken: all of them, with a comma between
     places: tuple[Place, ...]  # what every call gives back that ends
     of_bytes: tuple[Charge, ...]  # what its bytes settle; most charges are final when they are taken
     told: Told  # what callers are told of them
@@ -36,7 +37,8 @@ class Lasting:
 
 def lasting_from(guards: tuple[Guard, ...], told: Told = _NOTHING_TOLD) -> Lasting:
     return Lasting(
-        tuple([_written(guard) for guard in guards]),
+        len(guards),
+        _written(guards),
         tuple([guard for guard in guards if isinstance(guard, Place)]),
         tuple([guard for guard in guards if isinstance(guard, Charge) and is_of_bytes(guard.key)]),
         told,
@@ -52,10 +54,8 @@ def lasting_in(permit: Permit) -> Lasting:
     return permit.lasting or _lasting(lasting_of(permit.guards))
 
 
-def _written(guard: Guard) -> orjson.Fragment:
-    (said,) = taken_json((guard,))
-    # Copied: an encoder's own bytes lie in a kilobyte each, and what is remembered would weigh that.
-    return orjson.Fragment(bytes(memoryview(orjson.dumps(said))))
+def _written(guards: tuple[Guard, ...]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(taken_json(guards))[1:-1])
 
 
 @lru_cache(maxsize=1024)  # INVARIANT: bounded, and follows from the guards alone

@@ -78,6 +78,15 @@ def call_digest(valid: ValidCall) -> str:
 
     A short name for counting within one run, not for trust: two calls with the same one end a loop early (decision 0011).
     """
+    fitting = valid.fitting
+    if fitting is None:
+        return _digest_of(valid)
+    if not fitting.digest:
+        fitting.digest = _digest_of(valid)
+    return fitting.digest
+
+
+def _digest_of(valid: ValidCall) -> str:
     try:
         written = orjson.dumps(valid.arguments, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # what JSON cannot hold has one form in the journal

@@ -45,6 +45,9 @@ class Masked(NamedTuple):
     sealed: str | None
 
 
+Mask: TypeAlias = Callable[[Mapping[str, Json], tuple[str, ...]], Masked]  # with this process's key
+
+
 def mask_key(secret: bytes) -> MaskKey:
     """Derive the keys of masking from `keys.mask` (32 bytes or more)."""
     return MaskKey(

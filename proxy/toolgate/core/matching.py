@@ -165,39 +165,57 @@ class _Node:
 class Matcher:
     """The paths of a set of operations. Flat: its cost follows the path's segments, not the number of operations."""
 
-    __slots__ = ("_exact", "_root")
+    __slots__ = ("_exact", "_root", "_tails")
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         self._root = _Node()
         self._exact: dict[str, dict[str, Found]] = {}
+        self._tails: dict[str, _Node] = {}  # by the literal path before it: what a last segment is looked for in
         for (path, method), group in _grouped(operations).items():
             self._add(path, method, group)
+        self._tails = {head: node for head, node in self._tails.items() if not node.affixed}
 
     def find(self, method: str, path: str, query: str) -> Found | None:
         """Return what the request means, or None. `path` is raw: `/tool` and then the path on the upstream."""
         exact = self._exact.get(path)
         if exact is not None and (found := exact.get(method)) is not None:
             return found
-        if not _SAFE_RAW(path) and _UNSAFE_RAW.search(path):
+        is_safe = _SAFE_RAW(path) is not None
+        if is_safe and (found := self._find_last(method, path, query)) is not None:
+            return found
+        if not is_safe and _UNSAFE_RAW.search(path):
             return None
         raw = path.split("/")
         segments = raw if "%" not in path else _decoded(raw)
         if segments is None:
             return None
         marks: list[Mark] = []
-        operations = _walk(self._root, segments, 1, marks, Asked(method, query))
+        operations = _walk(self._root, segments, 1, marks, new(Asked, (method, query)))
         if not operations:
             return None
         values = tuple([raw[mark] if isinstance(mark, int) else _cut(raw, segments, mark) for mark in marks])
         found = new(Found, (operations, (values,) * len(operations)))
         return None if "%" in path and _SLASH.search(path) and not found.is_declared else found
 
+    def _find_last(self, method: str, path: str, query: str) -> Found | None:
+        """What most paths with a template are: literal but for the last segment. None where it must be walked."""
+        head, _, last = path.rpartition("/")
+        node = self._tails.get(head)
+        if node is None or node.whole is None or last in node.literals:
+            return None
+        variants = node.whole.leaf.get(method)
+        operations = variants.choose(query) if variants is not None else ()
+        return new(Found, (operations, ((last,),) * len(operations))) if operations else None
+
     def _add(self, path: str, method: str, group: Mapping[Pairs, Operations]) -> None:
-        node = self._root
+        above = node = self._root
         for segment in path.split("/")[1:]:
-            node = _child(node, segment)
+            above, node = node, _child(node, segment)
         by_query = sorted(group.items(), key=lambda item: -len(item[0]))
         node.leaf[method] = Variants(tuple(by_query))
+        head = path.removesuffix("/{}")
+        if head != path and _SAFE_RAW(head):
+            self._tails[head] = above
         if "{" not in path and set(group) == {()} and not _UNSAFE_RAW.search(path):
             self._exact.setdefault(path, {})[method] = Found(group[()], ((),) * len(group[()]))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from toolgate.core.approval import Approvals, Asking
     from toolgate.core.catalog import Operation
     from toolgate.core.codes import Code
+    from toolgate.core.judgements import Fitting
     from toolgate.core.lasting import Lasting
     from toolgate.core.plan import PlanFacts
     from toolgate.core.quota import Standing
@@ -159,6 +160,7 @@ class ValidCall(NamedTuple):
     arguments: Mapping[str, Json]  # DESIGN §6: parameters by name, the body under `body`
     request: UpstreamRequest
     also: tuple[ValidCall, ...] = ()  # what else the same request means: operations whose keys differ only by `#…`
+    fitting: Fitting | None = None  # what follows from its arguments alone, made once
 
 
 class Recovery(NamedTuple):

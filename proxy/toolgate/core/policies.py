@@ -8,36 +8,60 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
+from toolgate.core.policy import (
+    NOT_ALLOWED,
+    NOTHING_NEEDED,
+    Applied,
+    NearMiss,
+    Needed,
+    Question,
+    Ruled,
+    Ruling,
+    Statement,
+)
 from toolgate.core.reads import NOTHING, Reads
+from toolgate.core.recent import Recent
 
 if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
     from toolgate.core.kinds import Fields
-    from toolgate.core.model import Principal
+    from toolgate.core.model import Principal, Refusal
     from toolgate.core.slate import Slate
 
 Shapes = Mapping[str, Mapping[str, "Fields"]]  # tool → type → the attributes statements see
 _NO_SHAPES: Final[Shapes] = MappingProxyType({})
+# What a refusal follows from: who is refused what, where and about which resource by type and id, and what was read, by
+# identity: the refusal itself holds that.
+Occasion: TypeAlias = tuple[Ruling, "Operation", str, tuple[str, str, str], int]
+_MOST_REFUSALS: Final = 4 << 20  # bytes
+_A_REFUSAL: Final = 2500  # bytes, about, beside the id of its resource
+_NEVER_ALLOWED: Final = Ruled(NOT_ALLOWED)
 
 
 class Policies:
     """What may be done, by whom, to what. Raises ValueError for statements that `load` should have refused."""
 
-    __slots__ = ("_slate", "reads_run", "statements")
+    __slots__ = ("_slate", "reads_run", "refusals", "statements")
 
     def __init__(self, statements: Iterable[Statement], operations: int = 0, shapes: Shapes = _NO_SHAPES) -> None:
         """`operations`: how many there are, for as many things are remembered."""
         given = tuple(statements)
         self.statements: Mapping[str, Statement] = {each.id: each for each in given}
         self._slate = _slate_of(given, shapes, operations) if given else None
+        self.refusals: Recent[Occasion, Refusal] = Recent(
+            _MOST_REFUSALS, lambda key, _: _A_REFUSAL + 2 * len(key[3][2])
+        )
         self.reads_run: bool = self._slate is not None and self._slate.reads_run
 
     def rule(self, question: Question) -> Ruling:
         """Rule on a call about one resource; a call about several is allowed only if each is."""
-        return NOT_ALLOWED if self._slate is None else self._slate.rule(question)
+        return self.ruled(question).ruling
+
+    def ruled(self, question: Question) -> Ruled:
+        """The same, with what the journal must hold to rule so again."""
+        return _NEVER_ALLOWED if self._slate is None else self._slate.ruled(question)
 
     def standing(self, principal: Principal, operation: Operation, environment: str) -> tuple[str, ...] | None:
         """Return the permits that allow this principal each call of an operation, where that was ruled and is one answer."""

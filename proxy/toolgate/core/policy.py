@@ -66,6 +66,13 @@ class Ruling(NamedTuple):
 NOT_ALLOWED: Final = Ruling("not_allowed")
 
 
+class Ruled(NamedTuple):
+    """A ruling, and what the journal must hold of the run and the claims to make it again; None: nothing."""
+
+    ruling: Ruling
+    read: Mapping[str, Json] | None = None
+
+
 class Needed(NamedTuple):
     """What the statements of an operation read that no journal line holds anyway."""
 
@@ -73,6 +80,17 @@ class Needed(NamedTuple):
     spent: tuple[str, ...] = ()  # dimensions of that
     tags: tuple[str, ...] = ()
     attributes: bool = False
+
+    def read_of(self, question: Question) -> Mapping[str, Json] | None:
+        """What is read of the run and the claims. It follows from what the statements are told."""
+        read: dict[str, Json] = {}
+        if self.run is not None:
+            read["run"] = self.run(question.run)
+        claims = question.principal.claims
+        told = {name: claims[name] for name in self.tags if name in claims}
+        if told:
+            read["claims"] = told
+        return read or None
 
 
 NOTHING_NEEDED: Final = Needed()

@@ -1,12 +1,12 @@
 """What a set of statements is told of a call: only what they read, as Cedar holds it (CEDAR.md §2, §5).
 
-RULE: compiled once for an operation and its statements. Equal bytes mean that Cedar would be told the same, so what is
-told is also the key under which a ruling may be remembered.
+RULE: compiled once for an operation and its statements. Equal marks mean that Cedar would be told the same, so the mark
+of a question is the key under which a ruling may be remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -19,7 +19,8 @@ from toolgate.core.amounts import COUNTED, MICRO
 from toolgate.core.catalog import Operation
 from toolgate.core.conversion import Tell, Untold, teller, wanted
 from toolgate.core.kinds import Fields, Kind
-from toolgate.core.model import Json, Resource, RunFacts
+from toolgate.core.marks import Mark, mark_by_telling, mark_of, mark_of_run, together
+from toolgate.core.model import Json, Principal, Resource, RunFacts, new
 from toolgate.core.policy import Question
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
@@ -30,9 +31,12 @@ ANYONE: Final = "*"  # stands for an id that no statement reads
 _CEDAR_PLACE: Final = 100  # micro-units in the last of the four places a decimal of Cedar has
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ATTRIBUTES: Final = Fields({})
+_ENVIRONMENT: Final = attrgetter("environment")
+_ON_BEHALF_OF: Final = attrgetter("principal.on_behalf_of")
 
 RunMember: TypeAlias = tuple[str, Callable[[RunFacts], Json]]
-Member: TypeAlias = tuple[str, Callable[[Question], Json]]  # of the context; None where it is not there
+TellMember: TypeAlias = Callable[[Question], Json]
+Member: TypeAlias = tuple[str, TellMember, Mark]  # of the context; None where it is not there, and its mark
 
 
 class Told(NamedTuple):
@@ -55,8 +59,8 @@ class Projection:
     """How a question about one operation is told to statements that read no more than `reads`."""
 
     __slots__ = (
-        "_attributes", "_context", "_fixed", "_names_principal", "_names_resource", "_of_resource", "_shapes", "_tags",
-        "_tellers", "action", "tells_time",
+        "_attributes", "_context", "_fixed", "_mark_context", "_names_principal", "_names_resource", "_of_resource", "_shapes",
+        "_tags", "_tellers", "action", "tells_time",
     )  # fmt: skip
 
     def __init__(
@@ -76,8 +80,9 @@ class Projection:
         self._of_resource = of_resource if of_resource.values or of_resource.presence else None
         self._tellers: dict[str, Tell] = {}  # by type, compiled when one first comes
         self._context = tuple(_members(reads.under("context"), kind))
-        is_fixed = all(name == "environment" for name, _ in self._context)
+        is_fixed = all(name == "environment" for name, *_ in self._context)
         self._fixed: dict[str, bytes] | None = {} if is_fixed else None  # by environment: a bundle has one
+        self._mark_context = _ENVIRONMENT if is_fixed else together([mark for *_, mark in self._context])
         self.action = operation if "action" in reads.identities else None
         self.tells_time = reads.touches("context", "now")
 
@@ -86,18 +91,26 @@ class Projection:
         """Whether nothing is told of a call but who calls and what it is about."""
         return self._fixed is not None
 
+    def mark(self, question: Question) -> Hashable:
+        """Return what tells this question from others. Raise Untold as `tell` does, where it is found out here."""
+        return self._asked(question, self._mark_context)
+
     def tell(self, question: Question) -> Told:
         """Raise Untold when something that is read cannot be held by Cedar exactly."""
+        return new(Told, self._asked(question, self._told_context))
+
+    def _asked(self, question: Question, context: Callable[[Question], Hashable]) -> tuple[Hashable, ...]:
+        """Who asks about what, as it is told, and the context as the caller wants it."""
         principal, resource = question.principal, question.resource
         try:
-            return Told(
+            return (
                 principal.id if self._names_principal else ANYONE,
                 principal.roles,
-                tuple([_claim(principal.claims, tag) for tag in self._tags]) if self._tags else (),
+                self._claimed(principal) if self._tags else (),
                 resource.type,
                 _named(resource) if self._names_resource else ANYONE,
                 b"" if self._of_resource is None else self._told_attributes(resource, self._of_resource),
-                self._told_context(question),
+                context(question),
             )
         except (TypeError, OverflowError, RecursionError):  # text that is no Unicode, a time beyond the calendar
             raise Untold("cannot be written for Cedar") from None
@@ -126,6 +139,15 @@ class Projection:
     def _action_uid(self) -> dict[str, str]:
         # The statements of a slice match by their place in it: what the action is called matters only to a condition.
         return {"type": ACTION, "id": ANYONE if self.action is None else self.action.key}
+
+    def _claimed(self, principal: Principal) -> tuple[str | None, ...]:
+        told, claims = [], principal.claims
+        for tag in self._tags:
+            claim = claims.get(tag)
+            if type(claim) is not str and claim is not None:  # SECURITY: it could be one of Cedar's escapes
+                raise Untold("is not a text", tag).of("principal")
+            told.append(claim)
+        return tuple(told)
 
     def _told_attributes(self, resource: Resource, read: Reads) -> bytes:
         given = resource.attributes
@@ -157,7 +179,7 @@ class Projection:
 
     def _written(self, question: Question) -> bytes:
         context = {}
-        for name, tell in self._context:
+        for name, tell, _ in self._context:
             told = tell(question)
             if told is not None:
                 context[name] = told
@@ -189,43 +211,39 @@ def _bounded(written: bytes) -> bytes:
     return written
 
 
-def _claim(claims: Mapping[str, str], tag: str) -> str | None:
-    claim = claims.get(tag)
-    if claim is not None and type(claim) is not str:  # SECURITY: anything else could be one of Cedar's escapes
-        raise Untold("is not a text", tag).of("principal")
-    return claim
-
-
 def _members(reads: Reads, kind: Callable[[], Kind]) -> Iterator[Member]:
     """Compile the members of the context that are read, in one order."""
     if reads.touches("environment"):
-        yield "environment", lambda question: question.environment
+        yield "environment", _ENVIRONMENT, _ENVIRONMENT
     if reads.touches("args"):
-        yield "args", _args(reads.under("args"), kind())
+        yield _args(reads.under("args"), kind())
     if reads.touches("nulls"):
-        yield "nulls", _nulls(reads.under("nulls"))
+        tell = _nulls(reads.under("nulls"))
+        yield "nulls", tell, mark_by_telling(tell)
     if reads.touches("derived"):
-        yield "derived", _derived(reads.under("derived"), kind())
+        tell = _derived(reads.under("derived"), kind())
+        yield "derived", tell, mark_by_telling(tell)
     if reads.touches("run"):
-        tell_run = _run(reads.under("run"))
-        yield "run", lambda question: tell_run(question.run)
+        yield _run(reads.under("run"))
     if reads.touches("now"):
-        yield "now", lambda question: _datetime(question.now_ms)
+        yield "now", lambda question: _datetime(question.now_ms), attrgetter("now_ms")
     if reads.touches("on_behalf_of"):
-        yield "on_behalf_of", lambda question: question.principal.on_behalf_of
+        yield "on_behalf_of", _ON_BEHALF_OF, _ON_BEHALF_OF
 
 
-def _args(reads: Reads, kind: Kind) -> Callable[[Question], Json]:
-    tell = teller(kind, wanted(reads.values, reads.presence))
-    return lambda question: tell(question.arguments)
+def _args(reads: Reads, kind: Kind) -> Member:
+    want = wanted(reads.values, reads.presence)
+    tell = teller(kind, want)
+    mark = mark_of(kind, want) or mark_by_telling(tell)
+    return "args", lambda question: tell(question.arguments), lambda question: mark(question.arguments)
 
 
-def _nulls(reads: Reads) -> Callable[[Question], Json]:
+def _nulls(reads: Reads) -> TellMember:
     derive = derived.all_nulls if () in reads.values else derived.nulls(reads.named())
     return lambda question: derive(question.arguments)
 
 
-def _derived(reads: Reads, kind: Kind) -> Callable[[Question], Json]:
+def _derived(reads: Reads, kind: Kind) -> TellMember:
     counts = tuple((text, derived.count(kind, text)) for text in sorted(reads.named("count")))
     everies = tuple((text, derived.every(kind, text)) for text in sorted(reads.named("every")))
 
@@ -246,11 +264,16 @@ def run_journal(reads: Reads) -> Callable[[RunFacts], Json] | None:
     return _telling(members) if members else None
 
 
-def _run(reads: Reads) -> Callable[[RunFacts], Json]:
+def _run(reads: Reads) -> Member:
     """Compile what Cedar is told of a run, given what is read of it."""
     dimensions = tuple(sorted(reads.named("spent")))
     spent = [("spent", _spent(dimensions))] if dimensions else []
-    return _telling((*_run_members(reads), *spent))
+    tell = _telling((*_run_members(reads), *spent))
+    return (
+        "run",
+        lambda question: tell(question.run),
+        mark_of_run(reads) or mark_by_telling(lambda each: tell(each.run)),
+    )
 
 
 def _run_members(reads: Reads) -> Iterator[RunMember]:

@@ -82,7 +82,7 @@ class Sheet:
         return self._found.get(told) or self._find(told, projection)
 
     def _find(self, told: Told, projection: Projection) -> Found | None:
-        request, entities = projection.request(told), projection.entities(told)
+        request, entities = projection.request(told), cedar.entities_of(projection.entities(told))
         holding: set[int] = set()
         failing: set[int] = set()
         for built in self._sets():

@@ -6,34 +6,49 @@ Whatever is not a clear answer is an `error`, and an error refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Final, NamedTuple
+
+from cedarpy import Entities
 
 from toolgate.core import cedar
 from toolgate.core.catalog import Operation
 from toolgate.core.conversion import Untold
 from toolgate.core.kinds import Fields, Kind
-from toolgate.core.policy import NOT_ALLOWED, Question, Ruling, Statement
-from toolgate.core.projection import Attributes, Projection, Told, compact
+from toolgate.core.marks import weight_of
+from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Needed, Question, Ruled, Ruling, Statement
+from toolgate.core.projection import Attributes, Projection, Told, run_journal
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
 from toolgate.core.slices import Ids, Library
 
 _MOST_REMEMBERED: Final = 8 << 20  # bytes of rulings
-_A_RULING: Final = 1000  # bytes, about, beside what was told
+_A_RULING: Final = 1600  # bytes, about, beside what was told, with what the journal holds of it
 _MOST_ATTRIBUTES: Final = 2 << 20  # bytes of what is told of resources
 _A_RESOURCE: Final = 500  # bytes, about, beside what was told
+_MOST_ENTITIES: Final = 4 << 20  # bytes of entities, built
+_ENTITIES: Final = 7500  # bytes, about, of those of one question, beside their texts
+_PER_BYTE: Final = 12  # of those texts, as Cedar holds them
 _MOST_ALONE: Final = 512
 _MOST_BLAMED: Final = 8  # statements that one ruling names for the same fault
+
+
+_NEVER_ALLOWED: Final = Ruled(NOT_ALLOWED)
 
 
 class Memory:
     """What the operations of a bundle remember together."""
 
-    __slots__ = ("alone", "attributes", "rulings")
+    __slots__ = ("alone", "attributes", "entities", "rulings")
 
     def __init__(self) -> None:
-        self.rulings: Recent[tuple[Rulings, Told], Ruling] = Recent(_MOST_REMEMBERED, lambda key, _: _weight(key[1]))
+        self.rulings: Recent[tuple[Rulings, Hashable], Ruled] = Recent(
+            _MOST_REMEMBERED, lambda key, _: _A_RULING + weight_of(key[1])
+        )
+        # By what is told of who asks about what: calls differ in their arguments more often.
+        self.entities: Recent[tuple[Rulings, Hashable], Entities] = Recent(
+            _MOST_ENTITIES, lambda key, _: _ENTITIES + _PER_BYTE * weight_of(key[1])
+        )
         self.alone: Recent[tuple[Rulings, str], Projection] = Recent(_MOST_ALONE)  # of single statements
         self.attributes: Attributes = Recent(_MOST_ATTRIBUTES, lambda _, kept: _A_RESOURCE + len(kept[1]))
 
@@ -56,7 +71,10 @@ class View(NamedTuple):
 class Rulings:
     """Rules on one operation by some of its statements, as if there were no others."""
 
-    __slots__ = ("_approvals", "_effects", "_ids", "_library", "_memory", "_plain", "_projection", "_view")
+    __slots__ = (
+        "_approvals", "_effects", "_ids", "_library", "_memory", "_plain", "_projection", "_view", "is_same_for_all",
+        "needed",
+    )  # fmt: skip
 
     def __init__(self, statements: Iterable[Statement], view: View, library: Library, memory: Memory) -> None:
         given = tuple(statements)
@@ -67,27 +85,25 @@ class Rulings:
         self._view = view
         self._library = library
         self._memory = memory
-        self._projection = view.projection(library.reads(self._ids))
+        read = library.reads(self._ids)
+        self._projection = view.projection(read)
+        self.needed = _needed(read)
+        self.is_same_for_all = self._projection.is_fixed  # every call of one principal about one resource
 
-    @property
-    def is_same_for_all(self) -> bool:
-        """Whether every call of one principal about one resource gets the same ruling."""
-        return self._projection.is_fixed
-
-    def rule(self, question: Question) -> Ruling:
+    def ruled(self, question: Question) -> Ruled:
         if not self._ids:
-            return NOT_ALLOWED
+            return _NEVER_ALLOWED
         try:
-            told = self._projection.tell(question)
+            key = self, self._projection.mark(question)
+            return self._memory.rulings.get(key) or self._ruled_anew(key, question)
         except Untold as untold:
-            return self._untold(question, untold)
-        key = self, told
-        known = self._memory.rulings.get(key)
-        if known is None:
-            known = self._decide(told)
-            if not self._projection.tells_time:
-                self._memory.rulings.keep((self, _compact(told)), known)
-        return known
+            return Ruled(self._untold(question, untold), self.needed.read_of(question))
+
+    def _ruled_anew(self, key: tuple[Rulings, Hashable], question: Question) -> Ruled:
+        ruled = Ruled(self._decide(self._projection.tell(question)), self.needed.read_of(question))
+        if not self._projection.tells_time:
+            self._memory.rulings.keep(key, ruled)
+        return ruled
 
     def _decide(self, told: Told) -> Ruling:
         """Set approvals aside: where nothing but them denies, the rest says whether a person would be asked at all."""
@@ -101,12 +117,19 @@ class Rulings:
         return Ruling("approval", ruling.statements, permits=rest.statements) if rest.kind == "allowed" else rest
 
     def _judged(self, ids: Ids, told: Told) -> cedar.Verdict:
-        projection = self._projection
         try:
             built = self._library.built(ids)
         except (TypeError, ValueError):  # what Cedar cannot build is refused at load; should it come here, it refuses
             return cedar.UNCLEAR
-        return cedar.judge(projection.request(told), built, projection.entities(told))
+        return cedar.judge(self._projection.request(told), built, self._entities(told))
+
+    def _entities(self, told: Told) -> Entities | None:
+        key = self, told[:-1]
+        known = self._memory.entities.get(key)
+        if known is not None:
+            return known
+        built = cedar.entities_of(self._projection.entities(told))
+        return None if built is None else self._memory.entities.keep(key, built)
 
     def _ruling(self, verdict: cedar.Verdict) -> Ruling:
         """SECURITY: an error refuses whatever else holds, since Cedar leaves out a forbid that erred."""
@@ -144,13 +167,11 @@ class Rulings:
         return None
 
 
-def _compact(told: Told) -> Told:
-    """What is remembered of the attributes is compact already."""
-    return told._replace(context=compact(told.context))
-
-
-def _weight(told: Told) -> int:
-    return _A_RULING + len(told.context) + len(told.attributes) + len(told.resource)
+def _needed(read: Reads) -> Needed:
+    of_run = read.under("context", "run")
+    spent, tags = tuple(sorted(of_run.named("spent"))), tuple(sorted(read.tags))
+    needed = Needed(run_journal(of_run), spent, tags, read.touches("resource"))
+    return NOTHING_NEEDED if needed == NOTHING_NEEDED else needed
 
 
 def _failed(failures: Iterable[cedar.Failure]) -> Ruling:

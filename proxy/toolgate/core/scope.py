@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote
 
 from toolgate.core.catalog import Operation
-from toolgate.core.model import Call, Taking, new
+from toolgate.core.model import Call, Taking
 
 Scope: TypeAlias = Literal["run", "plan", "step", "principal", "operation", "tool", "environment"]
 KeyKind: TypeAlias = Literal["b", "r", "c", "l"]
@@ -57,11 +57,18 @@ class KeyParts(NamedTuple):
 
 def subject_of(call: Call, run: str, taking: Taking | None = None) -> Subject:
     """`run`: the call's own. A sub-run is charged to the first run above it, so that it has no budget of its own."""
-    above = call.run.above if call.run is not None else ()
-    run, principal = encoded(above[0] if above else run), encoded(call.principal.id)
+    opened, principal = call.run, call.principal.id
+    if opened is not None and opened.above:
+        run = opened.above[0]
     if taking is None:
-        return new(Subject, (run, principal, "", ""))
-    return Subject(run, principal, encoded(taking.plan), encoded(f"{taking.plan}/{taking.step}"))
+        return _alone(run, principal)
+    return Subject(encoded(run), encoded(principal), encoded(taking.plan), encoded(f"{taking.plan}/{taking.step}"))
+
+
+@lru_cache(maxsize=1024)  # INVARIANT: bounded, and follows from its arguments alone
+def _alone(run: str, principal: str) -> Subject:
+    """The subject of a call that is no step: one value for all of them in a run."""
+    return Subject(encoded(run), encoded(principal))
 
 
 def fixed_of(operation: Operation, environment: str) -> dict[Scope, str]:

@@ -36,6 +36,7 @@ from toolgate.core.parameters import (
     write_path,
 )
 from toolgate.core.schema import Judge, offered, self_contained
+from toolgate.core.verbatim import PLAIN_SEGMENT, Verbatim, reads_verbatim
 from toolgate.core.violations import MOST_VIOLATIONS
 from toolgate.core.wiretext import (
     Malformed,
@@ -50,7 +51,6 @@ from toolgate.core.wiretext import (
     unquote,
 )
 
-_PLAIN_SEGMENT: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-._~]+").fullmatch
 _QUOTED: Final = re.compile("`[^`]*`")
 _ENCODED_SLASH: Final = re.compile(r"%2[Ff]").search
 _IDENTITY: Final = frozenset({"", "identity"})
@@ -124,6 +124,7 @@ class Signature:
         "_query",
         "_schema",
         "_template",
+        "_verbatim",
         "bodies",
         "body_required",
         "masks",
@@ -150,10 +151,19 @@ class Signature:
         self.body_required = contents.is_required
         self.masks = contents.masks
         self._schema: dict[str, Json] | None = None
+        self._verbatim = self._read_verbatim()
 
     def fill_defaults(self, defaults: Mapping[str, Json]) -> None:
         """Set the defaults, by key, that are filled in: at load, after each was judged by its own schema."""
         self._defaults = tuple((each, defaults[each.key]) for each in self.parameters if each.key in defaults)
+        self._verbatim = self._read_verbatim()
+
+    def _read_verbatim(self) -> Verbatim | None:
+        """How most requests are read, where this operation's can be."""
+        is_more = self._is_compound or self._fixed_query or self._defaults or self.reads_headers
+        if is_more or not reads_verbatim(self._path):
+            return None
+        return Verbatim(self._template.literals, self._path, self._query.parameters)
 
     # -- a call over the wire ----------------------------------------------------------------------------------
 
@@ -176,6 +186,9 @@ class Signature:
             return self._unwritable(error)
 
     def _decode(self, wire: Wire, path_values: Sequence[str]) -> Decoded | Rejected:
+        read = None if self._verbatim is None else self._verbatim.read(path_values, wire.query)
+        if read is not None:
+            return self._decode_verbatim(wire, *read)
         wrong: list[Violation] = []
         arguments = self._read_path(path_values, wrong)
         if wire.query or self._fixed_query:
@@ -196,11 +209,20 @@ class Signature:
         self._prove(request, arguments, wire.query)
         return new(Decoded, (arguments, request))
 
+    def _decode_verbatim(self, wire: Wire, arguments: dict[str, Json], target: str) -> Decoded | Rejected:
+        """The same for a path and a query that are sent as they came: nothing is left to be written or proven."""
+        wrong: list[Violation] = []
+        judge, content = self._read_body(wire, arguments, wrong)
+        fits = judge.fits(arguments)
+        if wrong or not fits:
+            return _invalid(tuple(wrong) if fits else (*wrong, *judge.faults(arguments)))
+        return new(Decoded, (arguments, self._sent(target, (), content)))
+
     def _read_path(self, path_values: Sequence[str], wrong: list[Violation]) -> dict[str, Json]:
         arguments: dict[str, Json] = {}
         for parameter, raw in zip(self._path, path_values, strict=True):
             text = unquote(raw)
-            if not _PLAIN_SEGMENT(text) and (reason := _refused_in_path(text, parameter)):
+            if not PLAIN_SEGMENT(text) and (reason := _refused_in_path(text, parameter)):
                 told = self._without_values(f"{echo(text)} {reason}")
                 wrong.append(Violation(pointer("", parameter.key), "path", told))
             arguments[parameter.key] = read_path(parameter, text)
@@ -311,10 +333,13 @@ class Signature:
         if self._fixed_query:
             query = f"{self._fixed_query}&{query}" if query else self._fixed_query
         headers = self._write_headers(arguments) if self._header or self._has_cookies else ()
+        return self._sent(f"{path}?{query}" if query else path, headers, content)
+
+    def _sent(self, target: str, headers: tuple[Header, ...], content: Content | None) -> UpstreamRequest:
         if content is None:
-            return new(UpstreamRequest, (self._method, f"{path}?{query}" if query else path, headers, None))
+            return new(UpstreamRequest, (self._method, target, headers, None))
         typed = (("content-type", content.content_type), *headers)
-        return new(UpstreamRequest, (self._method, f"{path}?{query}" if query else path, typed, content.written))
+        return new(UpstreamRequest, (self._method, target, typed, content.written))
 
     def _write_path(self, arguments: Mapping[str, Json]) -> str:
         if not self._path:
@@ -384,7 +409,7 @@ class Signature:
 
 def _written_segment(parameter: Parameter, value: Json) -> str:
     """Write one path value and read it back. Raises Unwritable."""
-    if parameter.is_plain_text and type(value) is str and _PLAIN_SEGMENT(value):
+    if parameter.is_plain_text and type(value) is str and PLAIN_SEGMENT(value):
         return value
     try:
         written = write_path(parameter, value, quote_path)

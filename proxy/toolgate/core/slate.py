@@ -13,8 +13,7 @@ from toolgate.core.catalog import Operation
 from toolgate.core.explaining import applied, meant_otherwise, near_misses
 from toolgate.core.kinds import Describer, Fields, Kind
 from toolgate.core.model import Principal
-from toolgate.core.policy import NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruling, Statement
-from toolgate.core.projection import run_journal
+from toolgate.core.policy import NOTHING_NEEDED, Applied, NearMiss, Needed, Question, Ruled, Ruling, Statement
 from toolgate.core.prospects import Prospects
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
@@ -33,6 +32,7 @@ class Bearing(NamedTuple):
 
     enforced: Rulings
     audited: Rulings | None  # as if the statements in audit were enforced too
+    needed: Needed
 
 
 class Standing(NamedTuple):
@@ -51,7 +51,6 @@ class Slate:
         "_describers",
         "_library",
         "_memory",
-        "_needed",
         "_shapes",
         "_standing",
         "index",
@@ -69,30 +68,24 @@ class Slate:
         self._describers: dict[int, Describer] = {}
         self._bearings: dict[Operation, Bearing] = {}  # the bundle's operations bound these: a few kB each
         self._alike: dict[tuple[str, ...], Bearing] = {}
-        self._needed: dict[Operation, Needed] = {}
         self._standing: Recent[tuple[int, Operation, str], Standing] = Recent(
             max(_LEAST_STANDING, _STANDING_EACH * operations)
         )
 
-    def rule(self, question: Question) -> Ruling:
+    def ruled(self, question: Question) -> Ruled:
         operation = question.operation
         bearing = self._bearings.get(operation) or self._bearing(operation)
-        ruling = bearing.enforced.rule(question)
-        if bearing.audited is None:
-            if ruling.kind == "allowed" and bearing.enforced.is_same_for_all and self._stands(question):
-                self._let_stand(question, ruling)
-            return ruling
-        shadow = bearing.audited.rule(question)
-        return ruling if shadow.kind == ruling.kind else ruling._replace(shadow=shadow)
+        ruled = bearing.enforced.ruled(question)
+        if bearing.audited is not None:
+            return _with_shadow(ruled.ruling, bearing.audited.ruled(question))
+        if bearing.enforced.is_same_for_all and _stands(question, ruled.ruling, bearing.needed):
+            self._let_stand(question, ruled.ruling)
+        return ruled
 
     def standing(self, principal: Principal, operation: Operation, environment: str) -> tuple[str, ...] | None:
         """Return what allows every such call: nothing that is read of one differs from one to the next."""
         known = self._standing.get((id(principal), operation, environment))
         return None if known is None else known.statements
-
-    def _stands(self, question: Question) -> bool:
-        operation, resource = question.operation, question.resource
-        return not operation.resources and resource.type == TOOL and self.needed(operation) is NOTHING_NEEDED
 
     def _let_stand(self, question: Question, ruling: Ruling) -> None:
         principal = question.principal
@@ -109,19 +102,8 @@ class Slate:
         return self._library.reads(self.index.statements).touches("context", "run")
 
     def needed(self, operation: Operation) -> Needed:
-        return self._needed.get(operation) or self._needed_of(operation)
-
-    def _needed_of(self, operation: Operation) -> Needed:
-        read = self.reads(operation)
-        of_run = read.under("context", "run")
-        needed = Needed(
-            run_journal(of_run),
-            tuple(sorted(of_run.named("spent"))),
-            tuple(sorted(read.tags)),
-            read.touches("resource"),
-        )
-        self._needed[operation] = NOTHING_NEEDED if needed == NOTHING_NEEDED else needed
-        return self._needed[operation]
+        bearing = self._bearings.get(operation) or self._bearing(operation)
+        return bearing.needed
 
     def near_misses(self, question: Question) -> tuple[NearMiss, ...]:
         operation = question.operation
@@ -148,11 +130,12 @@ class Slate:
 
     def _compiled(self, statements: tuple[Statement, ...], operation: Operation) -> Bearing:
         view = self._view(operation)
-        enforced = [each for each in statements if not each.audit]
-        everything = (
-            None if len(enforced) == len(statements) else Rulings(statements, view, self._library, self._memory)
-        )
-        return Bearing(Rulings(enforced, view, self._library, self._memory), everything)
+        plain = [each for each in statements if not each.audit]
+        enforced = Rulings(plain, view, self._library, self._memory)
+        if len(plain) == len(statements):
+            return Bearing(enforced, None, enforced.needed)
+        audited = Rulings(statements, view, self._library, self._memory)
+        return Bearing(enforced, audited, audited.needed)
 
     def _view(self, operation: Operation) -> View:
         return View(operation, self._kind, dict(self._shapes_of(operation)), self._memory.attributes)
@@ -165,6 +148,21 @@ class Slate:
 
     def _kind(self, operation: Operation) -> Kind:
         return arguments_kind(operation, self._describers)
+
+
+def _with_shadow(ruling: Ruling, strict: Ruled) -> Ruled:
+    """A ruling beside the one that audit would make, which reads whatever this one does."""
+    shadow = strict.ruling
+    return Ruled(ruling if shadow.kind == ruling.kind else ruling._replace(shadow=shadow), strict.read)
+
+
+def _stands(question: Question, ruling: Ruling, needed: Needed) -> bool:
+    return (
+        ruling.kind == "allowed"
+        and not question.operation.resources
+        and question.resource.type == TOOL
+        and needed is NOTHING_NEEDED
+    )
 
 
 def _tells_apart(read: Reads) -> bool:

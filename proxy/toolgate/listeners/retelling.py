@@ -1,7 +1,7 @@
 """Voice told again: the same bytes as the last time, but for the call's id.
 
 RULE: exact and bounded. A refusal is the same when it is the same object under the same bundle, as those are that
-`core.refusals` remembers; what differs from call to call (what is left of a budget, a HEAD) is rendered each time.
+`core.judgements` remembers; what differs from call to call (what is left of a budget, a HEAD) is rendered each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refusals that are remembered: exactly the same request, and never more of them than a few."""
+"""Requests that are remembered: exactly the same one, and never more of them than there is room for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from toolgate.core import engine
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Catalog
 from toolgate.core.codes import CODES
+from toolgate.core.judgements import Judgements
 from toolgate.core.model import EVERYTHING, Call, Facts, Freeze, Principal, Recovery, Refusal, Wire
-from toolgate.core.refusals import RefusalMemory
 
 
 def refusal(detail: str) -> Refusal:
@@ -23,7 +23,7 @@ def wire(path: str = "/shop/items", *, method: str = "GET", query: str = "", bod
 
 def test_where_no_operation_is_nothing_else_is_read():
     """What no operation is meant by stays so whatever is sent there, and only there."""
-    memory, said = RefusalMemory(), refusal("no such thing")
+    memory, said = Judgements(), refusal("no such thing")
     memory.keep_unknown(wire(), said)
 
     assert said is memory.get(wire(body=b"{}"))
@@ -32,7 +32,7 @@ def test_where_no_operation_is_nothing_else_is_read():
 
 def test_of_an_operation_the_body_is_read_too():
     """Arguments that were refused are not those that come next."""
-    memory, said = RefusalMemory(), refusal("wrong")
+    memory, said = Judgements(), refusal("wrong")
     memory.keep(wire(body=b"{}"), said)
 
     assert said is memory.get(wire(body=b"{}"))
@@ -42,13 +42,21 @@ def test_of_an_operation_the_body_is_read_too():
 @pytest.mark.parametrize("keep", ["keep", "keep_unknown"])
 def test_no_caller_makes_it_grow(keep: str):
     """It is bounded in number and size: a storm of different requests forgets the earlier ones."""
-    memory, said = RefusalMemory(), refusal("wrong")
-    asked = [wire(f"/shop/{number}") for number in range(1000)]
-    for each in [*asked, wire("/" + "a" * 4000)]:
+    memory, said = Judgements(), refusal("wrong")
+    asked = [wire(f"/shop/{number}" + "a" * 1900) for number in range(1000)]
+    for each in [*asked, wire("/" + "a" * 9000)]:
         getattr(memory, keep)(each, said)
 
     assert 0 < sum(memory.get(each) is said for each in asked) <= 128
-    assert memory.get(wire("/" + "a" * 4000)) is None
+    assert memory.get(wire("/" + "a" * 9000)) is None
+
+
+def test_headers_that_say_what_a_body_is_are_part_of_the_request():
+    """The same bytes as something else are judged as something else."""
+    memory, said = Judgements(), refusal("wrong")
+    memory.keep(wire(body=b"{}"), said)
+
+    assert memory.get(wire(body=b"{}")._replace(headers={"content-type": "text/plain"})) is None
 
 
 def test_the_kill_switch_comes_before_what_is_remembered():
