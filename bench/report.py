@@ -141,7 +141,7 @@ def _cost(report: Report) -> str:
             cpu_us = median(report.figures(case, size, "closed", "cpu_us"))
             per_s = median(report.figures(case, size, "closed", "per_s"))
             rows.append((_label(case, size), f"{cpu_us:.0f}", f"{report.ratio(case, size):.2f}", f"{per_s:,.0f}"))
-    return _columns(head, rows)
+    return _columns(head, rows) if rows else ""
 
 
 def _latency(report: Report) -> str:
@@ -152,7 +152,7 @@ def _latency(report: Report) -> str:
             if report.figures(case, size, "open", "p50_ms"):
                 figures = [median(report.figures(case, size, "open", name)) for name in ("p50_ms", "p99_ms", "cpu_us")]
                 rows.append((_label(case, size), f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:.0f}"))
-    return _columns(head, rows)
+    return _columns(head, rows) if rows else ""
 
 
 def _starts(report: Report) -> str:

@@ -26,6 +26,7 @@ from bench.runs import weigh
 from bench.workload import Case
 
 _PASS_THROUGH_SIZE = 0
+_OPEN_RUNS = "open runs"  # by what name they are asked for
 _OK = 200
 
 
@@ -42,6 +43,10 @@ class Kind:
 
     def sizes(self, asked: Sequence[int]) -> Sequence[int]:
         return asked[:1] if self.only_smallest else asked
+
+    def is_asked(self, only: str) -> bool:
+        weighed = self.weigh_runs and only in _OPEN_RUNS
+        return weighed or any(only in case.name for case in self.cases(1, 0))
 
 
 def _kinds() -> Sequence[Kind]:
@@ -93,12 +98,12 @@ QUICK = Effort(rounds=3, seconds=0.4, sizes=(10, 10_000), warm_up_s=0.1, open_ca
 
 
 def run(effort: Effort, *, with_gate: bool, only: str = "") -> Report:
-    """Measure every case, or those whose names have `only` in them; what open runs weigh is asked for without it."""
+    """Measure every case and what open runs weigh, or that of it whose name has `only` in it."""
     with contextlib.ExitStack() as running, tempfile.TemporaryDirectory(prefix="toolgate-bench-") as folder:
         upstream = running.enter_context(module("bench.upstream", port=free_port()))
         sides = [Side(_PASS_THROUGH_SIZE, running.enter_context(_pass_through(upstream.port)), None)]
         weighed = []
-        kinds = [kind for kind in _kinds() if any(only in case.name for case in kind.cases(effort.sizes[0], 0))]
+        kinds = [kind for kind in _kinds() if kind.is_asked(only)]
         if with_gate:
             weighed.append(_weighed("imports only", running.enter_context(imports_only())))
             for kind in kinds:
@@ -109,7 +114,7 @@ def run(effort: Effort, *, with_gate: bool, only: str = "") -> Report:
         generator = running.enter_context(opened("bench.load"))
         measured = tuple(_rounds(effort, kinds, sides, generator, only))
         weighed += [_weighed(f"{_name(side)}, after the run", side.process) for side in sides[1:]]
-        heavy = [side for side in sides if side.kind is not None and side.kind.weigh_runs and not only]
+        heavy = [side for side in sides if side.kind is not None and side.kind.weigh_runs and only in _OPEN_RUNS]
         runs = [_weigh_runs(effort, side) for side in heavy]
     return Report(measured, weighed, effort.rounds, runs)
 

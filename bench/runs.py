@@ -17,6 +17,7 @@ from bench.processes import Running, memory_mb
 from bench.report import OpenRuns
 
 _CONNECTIONS = 32
+_WITHIN_S = 600.0  # a gate that answers no more ends the run, and is told as that
 
 
 class _Asking(asyncio.Protocol):
@@ -85,5 +86,6 @@ async def _ask(port: int, requests: Iterator[bytes]) -> list[bytes]:
     pairs = [
         await loop.create_connection(lambda: _Asking(requests, answers), "127.0.0.1", port) for _ in range(_CONNECTIONS)
     ]
-    await asyncio.gather(*(protocol.done for _, protocol in pairs))
+    async with asyncio.timeout(_WITHIN_S):
+        await asyncio.gather(*(protocol.done for _, protocol in pairs))
     return answers

@@ -1,4 +1,4 @@
-"""The last line of `decide`: what covers a call, what it takes, and the answer when it is used up; then what is settled."""
+"""The last line of `decide`: what covers a call, what it takes, and the answer when it is used up."""
 
 from __future__ import annotations
 
@@ -6,16 +6,33 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.support.spending import ANN, NOW_MS, bundle, call, costing
+from tests.support.spending import (
+    ANN,
+    BURST,
+    CALLS,
+    FLIGHT,
+    FREE,
+    NOW_MS,
+    QUERY,
+    RUN,
+    SPEND,
+    THINK,
+    WRITE,
+    bundle,
+    call,
+    costing,
+    decided,
+    facts,
+    permitted,
+    refused,
+)
 
 from toolgate.core import engine
 from toolgate.core.budget import Budget, Match
 from toolgate.core.budgets import Budgets
-from toolgate.core.bundle import Bundle
 from toolgate.core.events import Place as EventPlace
 from toolgate.core.events import permitted as permitted_event
 from toolgate.core.guards import taken_json
-from toolgate.core.limit import Concurrency, Limit, Rate
 from toolgate.core.loop import Loops
 from toolgate.core.model import (
     OWN,
@@ -28,49 +45,14 @@ from toolgate.core.model import (
     Place,
     Principal,
     Refusal,
-    Reply,
     Rolling,
     RunFacts,
-    Sent,
-    Settlement,
     Short,
-    ValidCall,
 )
 from toolgate.core.scope import Subject
 from toolgate.core.window import RollingWindow
 
-QUERY = costing("metrics.query", usd=2_000)
-FREE = costing("metrics.list")
-WRITE = costing("reports.publish", "write")
-THINK = costing(
-    "model.think", tokens=("$args.most", "$response.body#/usage/*"), usd=(50_000, "$response.header.X-Cost")
-)
-RUN = RunFacts("run_1", started_ms=NOW_MS - 60_000)
-CALLS = Budget("run-calls", ("run",), "calls", 50)
-SPEND = Budget("run-spend", ("run",), "usd", 500_000)
 DAILY = Budget("daily", ("principal",), "usd", 5_000_000, "day")
-BURST = Limit("burst", ("principal", "tool"), Rate(100_000, 20, "10/s"))
-FLIGHT = Limit("in-flight", ("run",), Concurrency(4))
-
-
-def facts(run: RunFacts = RUN, *, calls: int = 0, spent: int = 0) -> Facts:
-    return Facts(Known({"b:run-calls:calls:run_1": calls, "b:run-spend:usd:run_1": spent}), run)
-
-
-def decided(valid: ValidCall, by: Bundle, told: Facts | None = None) -> Permit | Refusal:
-    return engine.decide(valid, facts() if told is None else told, by)
-
-
-def refused(valid: ValidCall, by: Bundle, told: Facts) -> Refusal:
-    decision = engine.decide(valid, told, by)
-    assert isinstance(decision, Refusal)
-    return decision
-
-
-def permitted(valid: ValidCall, by: Bundle) -> Permit:
-    decision = decided(valid, by)
-    assert isinstance(decision, Permit)
-    return decision
 
 
 def test_a_call_is_charged_to_every_budget_that_covers_it() -> None:
@@ -253,105 +235,6 @@ def test_a_cost_the_arguments_do_not_say_is_not_free(arguments: dict[str, Any]) 
 def test_a_cost_nobody_counts_is_not_asked_for() -> None:
     """Without a budget in tokens, arguments need not say how many."""
     assert 1 == len(permitted(call(THINK), bundle([THINK], CALLS)).guards)
-
-
-def think(*, most: int = 100, given: int = 10**9) -> Permit:
-    spend = Budget("spend", ("run",), "usd", given)
-    return permitted(
-        call(THINK, {"most": most}), bundle([THINK], Budget("t", ("run",), "tokens", 10**9), spend, limits=[FLIGHT])
-    )
-
-
-def reply(body: Any, **headers: str) -> Reply:
-    content = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Reply(200, tuple(headers.items()), content)
-
-
-def settlement(permit: Permit, sent: Sent, reply: Reply | None, size: int = 0) -> Settlement:
-    return engine.settlement(permit, sent, engine.billed(permit, sent, reply), size)
-
-
-def changes(charges: tuple[Charge, ...]) -> dict[str, int]:
-    return {charge.key: charge.amount for charge in charges}
-
-
-def test_the_reply_says_what_a_call_costs() -> None:
-    """Less is given back, more is taken; amounts of several places are added up, and rounded up to the millionth."""
-    settled = settlement(think(), "yes", reply({"usage": {"in": 30, "out": 12.5}}, **{"X-Cost": "0.0600000001"}))
-
-    assert {"b:t:tokens:run_1": 57_500_000} == changes(settled.refunds)
-    assert {"b:spend:usd:run_1": 10_001} == changes(settled.extra)
-    assert {"tokens": 42_500_000, "usd": 60_001} == settled.costs
-    assert (Place("c:in-flight:run_1", 4),) == settled.places
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"no json",
-        {"usage": {}},
-        {"usage": {"in": -5}},
-        {"usage": {"in": 1, "out": "x"}},
-        [],
-        b'{"usage":{"a":NaN}}',
-        b"[" * 100_000,
-    ],
-)
-def test_a_reply_that_says_nothing_leaves_what_was_held(body: Any) -> None:
-    """What cannot be read never makes a call cheaper, and never ends in an error."""
-    settled = settlement(think(), "yes", reply(body))
-
-    assert ((), ()) == (settled.refunds, settled.extra)
-    assert {"tokens": 100_000_000, "usd": 50_000} == settled.costs
-
-
-def test_what_was_surely_not_sent_is_given_back() -> None:
-    """All of it, and its place; the rate is not: the call came."""
-    permit = permitted(call(QUERY), bundle([QUERY], CALLS, SPEND, limits=[BURST, FLIGHT]))
-
-    settled = settlement(permit, "no", None)
-
-    assert {"b:run-calls:calls:run_1": 1, "b:run-spend:usd:run_1": 2_000} == changes(settled.refunds)
-    assert ((), 1, {}) == (settled.extra, len(settled.places), dict(settled.costs))
-
-
-def test_what_may_have_been_sent_stays_charged() -> None:
-    """Nobody knows what the upstream did: what was held is the bill."""
-    permit = permitted(call(QUERY), bundle([QUERY], CALLS, SPEND, limits=[FLIGHT]))
-
-    settled = settlement(permit, "unknown", None)
-
-    assert ((), (), {"usd": 2_000}, 1) == (settled.refunds, settled.extra, dict(settled.costs), len(settled.places))
-
-
-@pytest.mark.parametrize(
-    ("body", "size", "held", "refund", "extra"), [(None, 0, 1, 1, 0), (None, 9, 1, 0, 8), (b"12345", 4, 5, 0, 4)]
-)
-def test_bytes_are_those_of_both_bodies(body: bytes | None, size: int, held: int, refund: int, extra: int) -> None:
-    """What is sent is held, at least 1 so that nothing goes through where nothing is left; the reply's are added."""
-    permit = permitted(call(FREE, body=body), bundle([FREE], Budget("b", ("run",), "bytes", 100)))
-    settled = settlement(permit, "yes", None, size)
-
-    assert (Charge("b:b:bytes:run_1", held, 100),) == permit.guards
-    assert (refund, extra) == (sum(changes(settled.refunds).values()), sum(changes(settled.extra).values()))
-
-
-def test_what_the_reply_settles_holds_something() -> None:
-    """A reserve of nothing would let calls through when nothing is left."""
-    free = costing("model.free", usd=(0, "$response.header.X-Cost"))
-    by = bundle([free], SPEND)
-
-    assert (Charge("b:run-spend:usd:run_1", 1, 500_000),) == permitted(call(free), by).guards
-    assert "budget.exhausted" == refused(call(free), by, facts(spent=500_000)).code.code
-
-
-def test_only_a_bill_in_the_body_needs_the_body() -> None:
-    """A header is there before the body is, so a stream stays one."""
-    header = costing("m.header", usd=(5, "$response.header.X-Cost"))
-
-    assert engine.reads_reply(think())
-    assert not engine.reads_reply(permitted(call(header), bundle([header], SPEND)))
 
 
 def test_a_guard_the_ledger_found_short_is_told_in_the_same_words() -> None:

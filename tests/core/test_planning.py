@@ -4,62 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.support.plans import (
     ANN,
     BOB,
+    DETECT,
+    EU,
     KEY,
     NOW_MS,
     PLAN_ID,
-    loaded,
     locked,
+    only,
     planned,
-    project,
     proposal,
     step,
     with_rules,
+    wrong,
 )
 
 from toolgate.core.budget import Budget
 from toolgate.core.budgets import Budgets
 from toolgate.core.bundle import Bundle
-from toolgate.core.canonical import canonical, digest
-from toolgate.core.model import Facts, Json, Known, Principal, Violation
+from toolgate.core.model import Facts, Json, Known
 from toolgate.core.plan import Attempted, Ordering, Plan, PlanFacts, Step
 from toolgate.core.planform import PLAN_SCHEMA, digest_of, document_of, read
-from toolgate.core.planning import PROBLEMS, Now, lock, rejected, validated
+from toolgate.core.planning import Now, lock, rejected, validated
 from toolgate.core.reliance import relies_on
-
-EU = step("eu", outputs={"series": "$response.body#/series"})
-DETECT = step("detect", "m.detect", "eu", arguments={"body": {"series": "$steps.eu.outputs.series"}})
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return loaded(project(tmp_path_factory.mktemp("plans")))
-
-
-@pytest.fixture
-def bundle(plain: Bundle) -> Bundle:
-    return with_rules(plain, free=frozenset({"m.list"}))
-
-
-def wrong(bundle: Bundle, *steps: Any, principal: Principal = ANN, now: Now | None = None) -> tuple[Violation, ...]:
-    found = validated(proposal(*steps), principal, bundle, *(() if now is None else (now,)))
-    assert not isinstance(found, Plan)
-    assert {each.code for each in found} <= set(PROBLEMS)
-    assert [] == [each for each in found if not each.hint or not each.hint[0].isupper() or each.hint[-1] != "."]
-    return found
-
-
-def only(bundle: Bundle, *steps: Any, **options: Any) -> tuple[str, str | None, str]:
-    (violation,) = wrong(bundle, *steps, **options)
-    return violation.path, violation.code, violation.message
 
 
 def test_a_plan_comes_out_whole(bundle: Bundle) -> None:
@@ -338,55 +310,6 @@ def test_a_resource_must_exist_where_that_is_known(bundle: Bundle) -> None:
     ) == only(bundle, step("a", arguments=arguments))
 
 
-def test_a_secret_does_not_stand_in_a_plan(bundle: Bundle) -> None:
-    """What the schema masks is left out, bound, or any value; nothing of it is echoed."""
-
-    def with_key(key: Json) -> dict[str, Any]:
-        body = {"title": "t", "key": key}
-        return step("p", "m.publish", "eu", arguments={"body": body})
-
-    path, code, message = only(bundle, EU, with_key("hunter2"))
-    assert ("/steps/1/arguments/body/key", "plan.secret") == (path, code)
-    assert "hunter2" not in message
-    assert "plan.secret" == only(bundle, EU, with_key({"$constraint": {"const": "hunter2"}}))[1]
-    for told in ({"$constraint": {}}, "$steps.eu.outputs.series"):
-        assert 2 == len(planned(bundle, EU, with_key(told)).steps)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"enum": [{"title": "t", "key": "hunter2"}]},
-        {"const": {"title": "t", "key": "hunter2"}},
-        {"properties": {"key": {"pattern": "^hunter2$"}}},
-        {"properties": {"key": {"type": "string"}}},
-        {"additionalProperties": {"enum": ["hunter2"]}},
-        {"anyOf": [{"properties": {"key": {"const": "hunter2"}}}]},
-        {"default": {"key": "hunter2"}},
-        {"description": "key: hunter2"},
-    ],
-)
-def test_a_constraint_around_a_secret_tells_nothing_of_it(bundle: Bundle, schema: Json) -> None:
-    """Whatever holds a secret is constrained in its other parts only; nothing of the schema is echoed."""
-    found = wrong(bundle, step("p", "m.publish", arguments={"body": {"$constraint": schema}}))
-
-    assert {"plan.secret"} <= {each.code for each in found}
-    assert [] == [each for each in found if "hunter2" in each.message]
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {},
-        {"type": "object", "required": ["title", "key"], "properties": {"title": {"const": "t"}}},
-        {"properties": {"title": {"pattern": "^t"}, "key": {}}, "additionalProperties": False},
-    ],
-)
-def test_what_stands_beside_a_secret_may_be_constrained(bundle: Bundle, schema: Json) -> None:
-    """The shape of what holds it, and the other parts."""
-    assert planned(bundle, step("p", "m.publish", arguments={"body": {"$constraint": schema}}))
-
-
 def test_an_order_that_is_broken_is_told_in_the_operators_words(bundle: Bundle) -> None:
     """Every step of the one waits for every step of the others, by any way."""
     reason = "Summary cannot be generated before data availability"
@@ -493,64 +416,6 @@ def test_a_locked_plan_is_a_versioned_artifact(bundle: Bundle) -> None:
     assert digest_of(plan, bundle.revision, "prod") == found.digest
     assert (NOW_MS + 3_600_000, relies_on(plan, bundle)) == (found.expires_ms, found.relies_on)
     assert 3 == len({digest_of(plan, *told) for told in (("r", "prod"), ("s", "prod"), ("r", "dev"))})
-
-
-_JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=4)
-    | st.sampled_from(["$number", "$literal"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=2) | st.sampled_from(["$number", "$literal", "$text"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-def _same(one: Json, other: Json) -> bool:
-    """Equal down to the kind of every number, as text that is read shows it."""
-    return repr(_ordered(one)) == repr(_ordered(other))
-
-
-def _ordered(value: Json) -> Json:
-    if isinstance(value, dict):
-        return sorted((name, _ordered(each)) for name, each in value.items()), "object"
-    return [_ordered(each) for each in value] if isinstance(value, list) else value
-
-
-@given(_JSON, _JSON)
-def test_one_text_for_one_value(one: Json, other: Json) -> None:
-    """Two values have one text exactly when they are the same; nothing that JSON holds cannot be written."""
-    assert _same(one, other) == (canonical(one) == canonical(other))
-    assert (canonical(one) == canonical(other)) == (digest(one) == digest(other))
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (1, 1.0),
-        (1, {"$number": "1"}),
-        (1.0, {"$number": "1.0"}),
-        ({"$number": "1.0"}, {"$literal": {"$number": "1.0"}}),
-        ({"$literal": 1}, 1),
-        (0.0, -0.0),
-        (True, 1),
-        (1 << 60, float(1 << 60)),
-        ("\ud800", {"$text": "\\ud800"}),
-        ("é", "e\u0301"),
-    ],
-)
-def test_what_looks_alike_is_told_apart(one: Json, other: Json) -> None:
-    """M26."""
-    assert canonical(one) != canonical(other)
-
-
-def test_the_text_is_that_of_rfc_8785_where_it_has_one() -> None:
-    """Anybody can make the digest of a plan that has no such numbers."""
-    assert b'{"a":[0.1,"\xe2\x82\xac",null,true],"b":2}' == canonical({"b": 2, "a": [0.1, "€", None, True]})
 
 
 def test_the_published_schema_takes_what_is_written_out(bundle: Bundle) -> None:

@@ -29,10 +29,11 @@ from toolgate.core.model import (
     Settlement,
     UpstreamRequest,
     ValidCall,
+    Violation,
 )
 from toolgate.core.outputs import output_digest
 from toolgate.core.plan import Attempted, LockedPlan, Plan, PlanFacts, PlanRules
-from toolgate.core.planning import lock, validated
+from toolgate.core.planning import PROBLEMS, Now, lock, validated
 from toolgate.load.bundle import Sources, load
 
 from .spending import Accounts
@@ -233,3 +234,34 @@ def query(cluster: str) -> dict[str, Any]:
 
 def bare(of: ValidCall) -> ValidCall:
     return of._replace(request=UpstreamRequest("POST", "/x", (), None))
+
+
+def follow(bundle: Bundle, *steps: dict[str, Any]) -> Following:
+    return Following(bundle, locked(bundle, *steps))
+
+
+def refused(decision: Permit | Refusal, code: str) -> Refusal:
+    assert isinstance(decision, Refusal), decision
+    assert (code, "plan") == (decision.code.code, decision.stage)
+    return decision
+
+
+def wrong(bundle: Bundle, *steps: Any, principal: Principal = ANN, now: Now | None = None) -> tuple[Violation, ...]:
+    found = validated(proposal(*steps), principal, bundle, *(() if now is None else (now,)))
+    assert not isinstance(found, Plan)
+    assert {each.code for each in found} <= set(PROBLEMS)
+    assert [] == [each for each in found if not each.hint or not each.hint[0].isupper() or each.hint[-1] != "."]
+    return found
+
+
+def only(bundle: Bundle, *steps: Any, **options: Any) -> tuple[str, str | None, str]:
+    (violation,) = wrong(bundle, *steps, **options)
+    return violation.path, violation.code, violation.message
+
+
+# The steps most plans here are made of.
+EU = step("eu", outputs={"series": "$response.body#/series"})
+DETECT = step("detect", "m.detect", "eu", arguments={"body": {"series": "$steps.eu.outputs.series"}})
+PUBLISH = step("summary", "m.publish", "detect", name="GenerateSummary")
+SERIES = {"body": {"series": [1, 2.5]}}
+TITLE = {"body": {"title": "t"}}

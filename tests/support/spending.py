@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from toolgate.core import engine
 from toolgate.core.budget import Budget
 from toolgate.core.budgets import Budgets
 from toolgate.core.bundle import Bundle, Mode
@@ -17,17 +18,22 @@ from toolgate.core.catalog import Catalog, Operation
 from toolgate.core.cost import Cost
 from toolgate.core.expressions import parse_expression
 from toolgate.core.guards import first_short, next_arrival_us
-from toolgate.core.limit import Limit
+from toolgate.core.limit import Concurrency, Limit, Rate
 from toolgate.core.loop import NO_LOOPS, Loops
 from toolgate.core.model import (
     Call,
     Charge,
+    Facts,
     Guard,
+    Known,
     Named,
     OpenedRun,
     Pace,
+    Permit,
     Place,
     Principal,
+    Refusal,
+    RunFacts,
     Settlement,
     Short,
     UpstreamRequest,
@@ -136,3 +142,37 @@ class Accounts:
             self.balances[charge.key] += amount
         else:
             self.buckets[charge.key, charge.rolling.bucket] += amount
+
+
+# What most of it is tried with, and by how much.
+QUERY = costing("metrics.query", usd=2_000)
+FREE = costing("metrics.list")
+WRITE = costing("reports.publish", "write")
+THINK = costing(
+    "model.think", tokens=("$args.most", "$response.body#/usage/*"), usd=(50_000, "$response.header.X-Cost")
+)
+RUN = RunFacts("run_1", started_ms=NOW_MS - 60_000)
+CALLS = Budget("run-calls", ("run",), "calls", 50)
+SPEND = Budget("run-spend", ("run",), "usd", 500_000)
+BURST = Limit("burst", ("principal", "tool"), Rate(100_000, 20, "10/s"))
+FLIGHT = Limit("in-flight", ("run",), Concurrency(4))
+
+
+def facts(run: RunFacts = RUN, *, calls: int = 0, spent: int = 0) -> Facts:
+    return Facts(Known({"b:run-calls:calls:run_1": calls, "b:run-spend:usd:run_1": spent}), run)
+
+
+def decided(valid: ValidCall, by: Bundle, told: Facts | None = None) -> Permit | Refusal:
+    return engine.decide(valid, facts() if told is None else told, by)
+
+
+def permitted(valid: ValidCall, by: Bundle) -> Permit:
+    decision = decided(valid, by)
+    assert isinstance(decision, Permit)
+    return decision
+
+
+def refused(valid: ValidCall, by: Bundle, told: Facts) -> Refusal:
+    decision = engine.decide(valid, told, by)
+    assert isinstance(decision, Refusal)
+    return decision

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.wire.attacks import COVERAGE, PASSED, REFUSED, Later, Passed, Refused
+from tests.wire.attacks import PASSED, REFUSED, Passed, Refused
+from tests.wire.coverage import COVERAGE, Later
 from tests.wire.door import RUNS, heard, opened
 
 from toolgate.core.codes import CODES

@@ -100,6 +100,19 @@ async def test_a_plan_of_one_gate_holds_at_the_others(url: str) -> None:
     assert {TURN.key: 1, f"p:{PLAN}:fetch": 1} == kept(url)
 
 
+async def test_a_plan_is_found_by_its_digest(url: str) -> None:
+    """Also at a gate that had nothing to do with its run, and as it was revised."""
+    async with gates(url, 3) as (first, second, third):
+        await first.record(lock(a_plan()), (TURN,))
+        assert await second.catch_up("sha256:plan")
+        assert a_plan() == second.facts(("plan:sha256:plan",), START_MS).plan.locked
+        revised = a_plan(digest="sha256:second", locked_ms=START_MS + 1)
+        await first.record(lock(revised, "sha256:plan"), (Charge(f"v:{PLAN}:1", 1, 1),))
+        assert await third.catch_up("sha256:second")
+        assert revised == third.facts(("plan:sha256:second",), START_MS).plan.locked
+        assert not await third.catch_up("sha256:none")
+
+
 async def test_an_unplanned_call_elsewhere_is_decided_again(url: str) -> None:
     """A gate that has heard of no plan sends nothing outside of one that is locked."""
     async with gates(url) as (first, second):
@@ -500,7 +513,8 @@ async def test_all_that_is_told_goes_one_day(redis_server: RedisServer, url: str
             for key in redis_server.ask("KEYS", f"{prefix}*")
         }
     assert not {key for key, left_ms in lives.items() if left_ms < 0} - forever
-    assert {f"agreed:{RUN.id}", f"agreed-in:{PLAN}", f"agreed-in:{APPROVAL}", "attempt:c1"} <= lives.keys()
+    names = {f"agreed-in:{name}" for name in (PLAN, "sha256:plan", APPROVAL)}
+    assert {f"agreed:{RUN.id}", "attempt:c1"} | names <= lives.keys()
     day_ms = 86_400_000
     assert day_ms >= lives[f"taken:{USE.key}"] > 0
     assert 30 * day_ms >= lives[f"taken:p:{PLAN}:fetch"] > 29 * day_ms

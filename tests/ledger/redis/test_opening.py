@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import trustme
-from tests.ledger.redis.stores import access_of, kept, made_ready, settled
+from tests.ledger.redis.stores import access_of, kept, made_ready, reached, settled
 from tests.ledger.world import START_MS, Clock, decided, finished, opened, take
 from tests.support.redis_server import RedisServer
 
@@ -22,6 +24,7 @@ from toolgate.core.model import Charge, Freeze, Pace, Place, Rolling, Settlement
 from toolgate.ledger.chain import Tip
 from toolgate.ledger.redis.address import Access, address_of
 from toolgate.ledger.redis.opening import reach, share
+from toolgate.ledger.redis.script import script
 from toolgate.ledger.redis.upkeep import begin, migrate, status
 from toolgate.ledger.store import Recovered
 from toolgate.ledger.taken import PLAIN, Change
@@ -72,6 +75,29 @@ async def test_a_user_with_a_password_and_no_more_rights_than_needed(guarded: Re
         reach(url, replace(access, password=lambda: "wrong"))
     with pytest.raises(LedgerError, match="does not let the user do what the gate needs"):
         reach(url, replace(access, prefix="other")).epoch()
+
+
+def test_the_commands_of_the_page_are_those_that_are_used() -> None:
+    """What a user may do (docs/redis.md) is what the script and the gate ask for, and no more."""
+    folder = files("toolgate.ledger.redis")
+    asked = set(re.findall(r"redis\.call\('([A-Z]+)'", script().text))
+    for file in folder.iterdir():
+        if file.name.endswith(".py"):
+            asked |= set(re.findall(r'(?:ask|_command|_say)\((?:connection, )?"([A-Z]+)"', file.read_text("utf-8")))
+    asked.add("SELECT")  # where the address names a database
+    assert asked == {command.removeprefix("+").upper() for command in COMMANDS}
+
+
+def test_a_charge_below_zero_makes_no_room_in_the_script(redis_server: RedisServer) -> None:
+    """Also where a gate did not see to that: its arithmetic is that of the decision."""
+    url = made_ready(redis_server.url)
+    store = reached(url)
+    less, more = '["charge", "t:b", -3, 5, 0, -1, 0]', '["charge", "t:b", 6, 5, 0, -1, 0]'
+    told = [["take", f"c{n}", [], f"[{said}]", 0, 60_000, 0, 0, ""] for n, said in enumerate((f"{less}, {more}", less))]
+    answer = store.run(str(store.epoch()), store.clock.wall_ns() // 1_000_000, told)
+    assert [["short", ["0", "0"]], ["taken", ["0"]]] == answer.results
+    store.close()
+    assert {"t:b": 0} == kept(url)
 
 
 def test_a_password_that_cannot_be_read_is_named_by_its_setting() -> None:

@@ -129,3 +129,7 @@ def standing_of(bundle: Bundle) -> Standing:
 
 def told(problems: tuple[Problem, ...]) -> list[str]:
     return [f"{each.line}:{each.column} {each.code}: {each.message}" for each in problems]
+
+
+def reading(condition: str) -> str:
+    return f'permit (principal, action == Action::"metrics.queryCluster", resource)\nwhen {{ {condition} }};'

@@ -25,8 +25,8 @@ SHARED: Final = asking.ANSWERS | {locking.PLAN_LOCKED, asking.APPROVAL_REQUESTED
 _ATTEMPT: Final = ("plan", "step", "approval")
 _END: Final = ("plan", "step", "outcome", "status", "sent", "outputs")
 _PAGE: Final = 256  # what the script tells at once
-_MOST_NAME: Final = 64
-_NAMED: Final = ("plan_", "apr_")
+_MOST_NAME: Final = 80
+_NAMED: Final = ("plan_", "sha256:", "apr_")
 _MOST_UNNAMED: Final = 10_000
 
 

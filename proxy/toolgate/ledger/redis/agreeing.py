@@ -28,6 +28,7 @@ from toolgate.ports import LedgerError
 Judge: TypeAlias = Callable[[Event, Sequence[Guard], Result], Short | Overtaken | None]
 Background: TypeAlias = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 LEASE: Final = "agree:"  # begins the name of a lease that is no call's
+_NAMES: Final = {locking.PLAN_LOCKED: ("plan", "digest"), asking.APPROVAL_REQUESTED: ("approval",)}  # it is found by
 _LOOKS: Final = 50  # for the answer that was first
 _LOOK_S: Final = 0.02
 
@@ -64,10 +65,9 @@ class Agreeing:
         run = self._local.agreements.run_of(str(event.data.get("approval"))) or event.run or ""
         start, others = self._accord.position(run) if event.kind == locking.PLAN_LOCKED else (-1, 0)
         said = orjson.dumps(script.guards_json(guards, event.at_ms)).decode()
+        names = [str(event.data[key]) for key in _NAMES.get(event.kind, ())]
         is_plan = event.kind == locking.PLAN_LOCKED
-        named = is_plan or event.kind == asking.APPROVAL_REQUESTED
-        name = str(event.data["plan" if is_plan else "approval"]) if named else ""
-        return ["agree", lease, run, said, event.at_ms * 1000, start, others, entry_of(event), name, is_plan]
+        return ["agree", lease, run, said, event.at_ms * 1000, start, others, entry_of(event), names, is_plan]
 
     def _turn(self, event: Event) -> tuple[Charge, ...]:
         """Of two who answer at once the first is heard: what the second says was said without knowing of that.

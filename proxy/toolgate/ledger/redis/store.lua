@@ -14,8 +14,8 @@
 -- lease:<call> · spent:<call> · open:<owner> · owners · alive:<owner> ·
 -- migrated:<journal> · evicted ·
 -- of plans and approvals: agreed:<run>, what gates did, oldest first · agreed-by:<run>, how much of it each writer said ·
--- agreed-in:<plan or approval>, its run · asked, approvals that may wait for an answer or a use, by when they do not any more · attempt:<call>, the run in which its end is awaited · entry:<lease>, what is
--- said once the journal has it
+-- agreed-in:<plan, its digest or approval>, its run · asked, approvals that may wait for an answer or a use, by when they
+-- do not any more · attempt:<call>, the run in which its end is awaited · entry:<lease>, what is said once the journal has it
 
 local PREFIX = string.sub(KEYS[1], 1, -6)
 local DAY_MS = 86400000
@@ -77,7 +77,7 @@ end
 local AFTER = {}
 
 function AFTER.charge(guard, level)
-  local taken = level + guard[3]
+  local taken = level + math.max(guard[3], 0) -- no charge is a refund, so none makes room for the next
   return guard[3] <= 0 or taken <= guard[4], taken
 end
 
@@ -121,7 +121,7 @@ end
 local TAKE = {}
 
 function TAKE.charge(guard)
-  add(guard, guard[3])
+  add(guard, math.max(guard[3], 0))
 end
 
 function TAKE.pace(guard, _, _, at_us)
@@ -305,9 +305,9 @@ function OPERATIONS.ended(call, owner, entry)
   return { 'ended' }
 end
 
--- agree LEASE RUN GUARDS_AS_TEXT AT_US FROM OTHERS ENTRY NAME IS_PLAN: take what it costs to do something that others are told
--- of once the journal has it; a negative FROM asks for nothing to be known before. NAME: what others look for it by, or none
-function OPERATIONS.agree(id, run, said, at_us, from, others, entry, name, is_plan)
+-- agree LEASE RUN GUARDS_AS_TEXT AT_US FROM OTHERS ENTRY [names] IS_PLAN: take what it costs to do something that others are
+-- told of once the journal has it; a negative FROM asks for nothing to be known before. NAMES: what others look for it by
+function OPERATIONS.agree(id, run, said, at_us, from, others, entry, names, is_plan)
   local guards = cjson.decode(said)
   local lease = redis.call('GET', PREFIX .. 'lease:' .. id)
   if lease == GONE then
@@ -331,7 +331,7 @@ function OPERATIONS.agree(id, run, said, at_us, from, others, entry, name, is_pl
     TAKE[guard[1]](guard)
   end
   open_lease(id, said)
-  local kept = cjson.encode({ run = run, entry = entry, name = name, is_plan = is_plan })
+  local kept = cjson.encode({ run = run, entry = entry, names = names, is_plan = is_plan })
   redis.call('SET', PREFIX .. 'entry:' .. id, kept, 'PX', whole(LEASE_MS))
   return { 'taken', levels }
 end
@@ -345,12 +345,12 @@ function OPERATIONS.publish(id, owner)
   end
   local said = cjson.decode(kept)
   local at = say(said.run, owner, said.entry) - 1
-  if said.name ~= '' then
-    redis.call('SET', PREFIX .. 'agreed-in:' .. said.name, said.run, 'PX', whole(AGREED_MS))
+  for _, name in ipairs(said.names) do
+    redis.call('SET', PREFIX .. 'agreed-in:' .. name, said.run, 'PX', whole(AGREED_MS))
   end
-  if said.name ~= '' and not said.is_plan then
+  if said.names[1] and not said.is_plan then
     redis.call('ZREMRANGEBYSCORE', PREFIX .. 'asked', '-inf', whole(now_ms))
-    redis.call('ZADD', PREFIX .. 'asked', whole(now_ms + ASKED_MS), said.name)
+    redis.call('ZADD', PREFIX .. 'asked', whole(now_ms + ASKED_MS), said.names[1])
     redis.call('PEXPIRE', PREFIX .. 'asked', whole(ASKED_MS))
   end
   if said.is_plan then
@@ -385,7 +385,7 @@ function OPERATIONS.asked()
   return { 'asked', redis.call('ZREVRANGEBYSCORE', PREFIX .. 'asked', '+inf', whole(now_ms), 'LIMIT', 0, MOST_ASKED) }
 end
 
--- find NAME: the run a plan or an approval is of
+-- find NAME: the run a plan or an approval is of; of a digest, the run that had it last
 function OPERATIONS.find(name)
   return { 'found', redis.call('GET', PREFIX .. 'agreed-in:' .. name) or '' }
 end
