@@ -21,7 +21,7 @@ from docs import plan_tools
 from toolgate import cli, metrics
 from toolgate.core.budget import Budget
 from toolgate.core.codes import CODES, Code
-from toolgate.core.model import Charge, Settlement
+from toolgate.core.model import Charge, Permit, Settlement
 from toolgate.core.spending import spending
 from toolgate.settings import reference
 from toolgate.situation import Reading
@@ -169,7 +169,7 @@ def label_names(family: str) -> tuple[str, ...]:
     full.authenticated("corp", "verified")
     full.key_ages_s = lambda: {"corp": 1.0}
     full.serving("sha256:0", "prod", "0")
-    full.settled((Charge("b:budget:usd:run", 1, 1),), Settlement())
+    full.settled(Permit(None, (Charge("b:budget:usd:run", 1, 1),)), Settlement())  # which call it was is not counted
     full.short("b:budget:usd:run")
     full.short("r:limit:principal")
     full.tally.standing = spending((Budget("budget", ("run",), "usd", 1),), {}, 0, 1)

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Mapping
 
 from tests.listeners.test_metrics import series
+from tests.support.spending import call, costing
 from tests.wire.door import FakeLog
 
 from toolgate.core.budget import Budget
 from toolgate.core.budgets import Budgets
-from toolgate.core.model import Charge, Pace, Place, Settlement
+from toolgate.core.model import Charge, Guard, Pace, Permit, Place, Settlement
 from toolgate.metrics import Metrics
 from toolgate.tally import Tally
 
@@ -22,18 +23,22 @@ def usd(amount: int) -> Charge:
     return Charge("b:spend:usd:run_1", amount, 1_000_000)
 
 
+def permit_of(*guards: Guard) -> Permit:
+    return Permit(call(costing("bank.pay")), guards)
+
+
 def test_what_is_spent_is_what_calls_came_to() -> None:
     """Held, less what came back, plus what was more; in dollars; loops, paces and places are no money."""
     metrics = Metrics(FakeLog())
-    guards = (
+    permit = permit_of(
         usd(500_000),
         Charge("l:identical_calls:run_1,ab", 1, 3),
         Pace("r:burst:x", 1, 1),
         Place("c:at-once:x", 1),
     )
-    metrics.settled(guards, Settlement(refunds=(usd(450_000),)))
-    metrics.settled(guards, Settlement(extra=(usd(100_000),)))
-    metrics.settled((Charge("b:spend:calls:run_1", 1, 9),), Settlement())
+    metrics.settled(permit, Settlement(refunds=(usd(450_000),)))
+    metrics.settled(permit, Settlement(extra=(usd(100_000),)))
+    metrics.settled(permit_of(Charge("b:spend:calls:run_1", 1, 9)), Settlement())
     counted = series(metrics.exposition())
 
     assert counted[f"toolgate_budget_spent_total{USD}"] == 0.65
@@ -48,8 +53,8 @@ def test_many_who_spend_are_added_up_and_not_kept() -> None:
     """Calls that took alike are counted first; however many accounts there are, what they came to is exact."""
     tally = Tally()
     for number in range(3_000):
-        tally.settle((Charge(f"b:spend:usd:run_{number}", 7, 1_000_000),), Settlement())
-        tally.settle((Charge("l:identical_calls:run_1,ab", 1, 3), usd(1)), Settlement())
+        tally.settle(permit_of(Charge(f"b:spend:usd:run_{number}", 7, 1_000_000)), Settlement())
+        tally.settle(permit_of(Charge("l:identical_calls:run_1,ab", 1, 3), usd(1)), Settlement())
 
     assert {("spend", "usd"): 24_000} == tally.spent
     assert {("spend", "usd"): 24_000} == tally.spent

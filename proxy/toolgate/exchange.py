@@ -96,17 +96,12 @@ class Exchange:
         if engine.reads_reply(self._permit):
             reply = await self._read_price(reply)
         self._reply = reply
-        outcome = engine.settle(self._permit, reply, violations)
+        outcome = engine.settle(self._permit, reply, violations, self._standing)
         if isinstance(outcome, Completed) and not isinstance(reply.body, bytes):
             outcome = outcome._replace(reply=reply._replace(body=Streaming(self, outcome)))
         else:
             await self.finish(outcome, len(reply.body) if isinstance(reply.body, bytes) else 0, violations)
-        standing = self._standing
-        if standing is None:
-            return outcome
-        if isinstance(outcome, Completed):
-            return new(Completed, (outcome.reply, outcome.source, outcome.operation, standing))
-        return outcome._replace(standing=standing)
+        return outcome
 
     async def withhold(self, refusal: Refusal) -> Refused:
         """End a permitted call unsent, for what came to be known since it was permitted."""
@@ -137,27 +132,29 @@ class Exchange:
     async def finish(
         self, outcome: Outcome, size: int, violations: tuple[Violation, ...] = (), *, why: str | None = None
     ) -> None:
-        world, now = self._world, self._world.monotonic_s()
-        world.reserves.release(engine.reserved(self._permit))
-        measured: dict[str, Json] = {"latency_ms": round((now - self._sent_at) * 1000, 3), "bytes": size}
+        world, permit = self._world, self._permit
+        now = world.monotonic_s()
+        world.reserves.release(engine.reserved(permit))
+        upstream_s = now - self._sent_at
+        measured: dict[str, Json] = {"latency_ms": round(upstream_s * 1_000_000) / 1000, "bytes": size}
         if why is not None:
             measured["why"] = why
         if violations:
             measured["off_schema"] = [violation_json(violation) for violation in violations]
-        settlement, taking = self._settlement(outcome, size, measured), self._permit.step
+        settlement, taking = self._settlement(outcome, size, measured), permit.step
         if taking is not None:
             measured |= self._step_json(taking, outcome)
         try:
-            event = finished(self._permit.valid, outcome, world.now_ms(), self._kept.run, measured)
+            event = finished(permit.valid, outcome, world.now_ms(), self._kept.run, measured)
             await world.ledger.finish(event, settlement)
         except LedgerError as error:
             # The call was sent, so its answer still belongs to the agent; readiness tells the operator.
             world.meter.defect("finishing a call", error)
         if taking is not None:
             world.holds.ended(taking.plan, taking.step)
-        if self._permit.guards:
-            world.meter.settled(self._permit.guards, settlement)
-        world.meter.ended(*labels(outcome, self._permit.valid), now - self._started, now - self._sent_at)
+        if permit.guards:
+            world.meter.settled(permit, settlement)
+        world.meter.ended(*labels(outcome, permit.valid), now - self._started, upstream_s)
 
     def _settlement(self, outcome: Outcome, size: int, measured: dict[str, Json]) -> Settlement:
         """What it comes to, and what is told of that."""

@@ -242,7 +242,7 @@ class Gateway:
     async def _send(self, permit: Permit, judged: _Judged, place: Place, started: float) -> Outcome:
         world = self._world
         plan, taking = judged.facts.plan, permit.step
-        kept = Kept(place.run, plan.key if plan is not None and taking is not None else None)
+        kept = new(Kept, (place.run, plan.key if plan is not None and taking is not None else None))
         exchange = Exchange(world, permit, kept, started, _standing(permit, judged))
         try:
             if world.ledger.freezes() is not judged.facts.freezes:

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from toolgate.core.codes import CODES
-from toolgate.core.model import Event, Guard, Settlement
+from toolgate.core.model import Event, Permit, Settlement
 from toolgate.core.requests import APPROVAL_DECLINED, APPROVAL_GRANTED, APPROVAL_REQUESTED, APPROVAL_REVOKED
 from toolgate.core.runs import RUN_STOPPED, Kind
 from toolgate.situation import Reading
@@ -100,8 +100,8 @@ class Metrics(Collector):
         if upstream_seconds:
             self._upstream_s.add(upstream_seconds)
 
-    def settled(self, guards: tuple[Guard, ...], settlement: Settlement) -> None:
-        self.tally.settle(guards, settlement)
+    def settled(self, permit: Permit, settlement: Settlement) -> None:
+        self.tally.settle(permit, settlement)
 
     def unpriced(self, operation: str, why: str) -> None:
         """Count it, and tell of the first, the tenth, the hundredth: whoever calls decides how often it happens."""

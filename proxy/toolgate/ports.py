@@ -172,7 +172,7 @@ class Meter(Protocol):
         """A call ended: `outcome` is its code, or `completed`."""
         ...
 
-    def settled(self, guards: tuple[Guard, ...], settlement: Settlement) -> None:
+    def settled(self, permit: Permit, settlement: Settlement) -> None:
         """A permitted call ended: what it was charged, and what that came to."""
         ...
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from toolgate.core.amounts import COUNTED, MICRO
 from toolgate.core.budget import SECONDS
 from toolgate.core.budgets import Budgets
 from toolgate.core.guards import lasting_of
-from toolgate.core.model import Charge, Guard, Settlement
+from toolgate.core.lasting import Lasting, lasting_in
+from toolgate.core.model import Charge, Guard, Permit, Settlement
 from toolgate.core.spending import Spending, spending
 
 _LOOK_S: Final = 10.0
@@ -25,24 +27,29 @@ _LIMITS: Final = ("r:", "c:")
 Named = tuple[str, str]  # a budget and its dimension
 
 
+@dataclass(slots=True, eq=False)
+class _Alike:
+    """Calls that took the same."""
+
+    guards: tuple[Guard, ...]
+    calls: int = 0
+
+
 class Tally:
     """Counts by budget and by limit."""
 
     def __init__(self) -> None:
         self._spent: dict[Named, int] = {}
-        self._alike: dict[tuple[Guard, ...], list[int]] = {}  # how many calls took these, not added up yet
+        self._alike: dict[Lasting, _Alike] = {}  # not added up yet; by identity, as an account has one
         self.refusals: dict[Named, int] = {}
         self.limited: dict[str, int] = {}  # by limit
         self.standing: tuple[Spending, ...] = ()
 
-    def settle(self, guards: tuple[Guard, ...], settlement: Settlement) -> None:
+    def settle(self, permit: Permit, settlement: Settlement) -> None:
         """Count what a finished call came to."""
-        lasting = lasting_of(guards)
-        alike = self._alike.get(lasting)
-        if alike is not None:
-            alike[0] += 1
-        else:
-            self._begin(lasting)
+        lasting = lasting_in(permit)
+        alike = self._alike.get(lasting) or self._begin(lasting, permit)
+        alike.calls += 1
         for charge in settlement.refunds:
             self._add(charge, -charge.amount)
         for charge in settlement.extra:
@@ -78,17 +85,18 @@ class Tally:
             self.standing = await asyncio.to_thread(spending, given, taken, now_ms(), 1)
             await asyncio.sleep(look_s)
 
-    def _begin(self, guards: tuple[Guard, ...]) -> None:
+    def _begin(self, lasting: Lasting, permit: Permit) -> _Alike:
         """INVARIANT: bounded; what is counted so far is added up when there are many, as when it is read."""
         if len(self._alike) >= _MOST_ALIKE:
             self._add_up()
-        self._alike[guards] = [1]
+        alike = self._alike[lasting] = _Alike(lasting_of(permit.guards))
+        return alike
 
     def _add_up(self) -> None:
-        for guards, (calls,) in self._alike.items():
-            for guard in guards:
+        for alike in self._alike.values():
+            for guard in alike.guards:
                 if isinstance(guard, Charge):
-                    self._add(guard, guard.amount * calls)
+                    self._add(guard, guard.amount * alike.calls)
         self._alike.clear()
 
     def _add(self, charge: Charge, amount: int) -> None:

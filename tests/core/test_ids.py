@@ -58,3 +58,11 @@ def test_neighbours_differ_by_a_random_step() -> None:
     ids = Ulids(lambda: 1000, os.urandom)
     made = [int.from_bytes(ids.next().encode(), "big") for _ in range(50)]
     assert len({after - before for before, after in itertools.pairwise(made)}) > 40
+
+
+def test_a_step_carries() -> None:
+    """The random part is one number of sixteen characters: the next id is that number and the step."""
+    drawn = iter([bytes(8) + b"\xff" * 8 + bytes(1008)])
+    ids = Ulids(lambda: 1000, lambda _: next(drawn))
+    first, second = ids.next(), ids.next()
+    assert (decode_ms(second), "0" * 8 + "Z" * 8, "0" * 7 + "1" + "0" * 8) == (1000, first[10:], second[10:])

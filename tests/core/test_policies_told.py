@@ -173,6 +173,25 @@ def test_near_misses(_, text, arguments, expected):
     assert (() if expected is None else (expected,)) == made(text).near_misses(question(QUERY, arguments))
 
 
+def test_a_permit_of_another_action_is_a_near_miss():
+    """The nearest name first, then the tool's, then the effect's; only where the rest of it holds, and few."""
+    ruled = made(
+        '@id("lists") permit (principal in Role::"digest", action == Action::"metrics.list", resource);\n'
+        '@id("changes") permit (principal, action in [Action::"write", Action::"destructive"], resource);\n'
+        '@id("queries") @hint("Say which.") permit (principal, action in Action::"metrics.query2", resource) when { context.environment == "prod" };\n'
+        '@id("elsewhere") permit (principal, action == Action::"metrics.query3", resource) when { context.environment == "dev" };\n'
+        '@id("others") permit (principal == Agent::"eve", action == Action::"metrics.query4", resource);\n'
+        '@id("tried") @mode("audit") permit (principal, action == Action::"metrics.query5", resource);\n'
+        '@id("no") forbid (principal, action == Action::"metrics.query6", resource);\n'
+    )
+
+    assert (
+        NearMiss("queries", 'action in Action::"metrics.query2"', (), "Say which."),
+        NearMiss("lists", 'action == Action::"metrics.list"', (), None),
+        NearMiss("changes", 'action in [Action::"write", Action::"destructive"]', (), None),
+    ) == ruled.near_misses(question(QUERY))
+
+
 def test_applied():
     """Every statement of the slice says by itself whether it holds."""
     ruled = made(EXAMPLE + '@id("odd") permit (principal, action, resource) when { context.args.body.count > 1 };')

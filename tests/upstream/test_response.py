@@ -219,3 +219,93 @@ def test_what_another_implementation_writes_is_read(status: int, chunks: list[by
     assert (status, b"".join(chunks)) == (response.status, response.take())
     assert (True, False) == (response.complete, response.surplus)
     assert ("x-a", "b") in response.headers
+
+
+_LINES = st.sampled_from(
+    [
+        *(
+            "Content-Length: 2",
+            "content-length:2",
+            "Content-Length: \t2 ",
+            "Content-Length: 02",
+            "Content-Length: 2, 2",
+        ),
+        *("Content-Length: 0", "Content-Length: 7", "Content-Length: +2", "Content-Length:", "Content-Length : 2"),
+        *(
+            "Connection: close",
+            "Connection: Keep-Alive",
+            "Connection: close, x-a",
+            "Connection:",
+            "Connection: upgrade",
+        ),
+        *("Keep-Alive: timeout=5", "Keep-Alive: close", "Proxy-Connection: close", "Transfer-Encoding: chunked"),
+        *("Transfer-Encoding: identity", "TE: trailers", "Trailer: x", "Upgrade: h2c", "X-A: b", "X-A:", "X-A:  b \t"),
+        *(
+            "X-A: b:c",
+            "X A: b",
+            "x_a: ä",
+            "X-A: a\tb",
+            "X-A: a\x00",
+            "X-A: a\x7f",
+            "X-A: a\rb",
+            "X-A: a\nb",
+            " x: y",
+            ":",
+        ),
+        *("Set-Cookie: a=b", "SET-COOKIE: c", "X-A: b\r\n c", "Content-Type: text/html; charset=utf-8"),
+    ]
+)
+_STARTS = st.sampled_from(
+    [
+        *(
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 404 Not Found",
+            "HTTP/1.1 599 ",
+            "HTTP/1.1 200",
+            "HTTP/1.0 200 OK",
+            "HTTP/1.1 204 No",
+        ),
+        *(
+            "HTTP/1.1 304 No",
+            "HTTP/1.1 100 Go",
+            "HTTP/1.1 600 X",
+            "HTTP/1.1  200 OK",
+            "HTTP/1.1 200 \xe4",
+            "http/1.1 200 OK",
+        ),
+        *("HTTP/1.1 2000 OK", "HTTP/1.1 200 O\tK", "HTTP/1.1 200 O\x00K", "HTTP/1.1 200 OK ", " HTTP/1.1 200 OK", ""),
+    ]
+)
+
+
+def told(*reads: bytes) -> tuple[object, ...] | str:
+    """Everything that is told of an answer, or that it is broken."""
+    response = Response("GET")
+    try:
+        for data in reads:
+            response.feed(data)
+    except UpstreamError as error:
+        return error.code
+    named = (response.status, response.headers, response.length) if response.head_done else ()
+    ending = (response.complete, response.surplus, response.complete and response.keep_alive, response.until_close)
+    return (*named, *ending, response.size, response.take())
+
+
+@given(
+    start=_STARTS, lines=st.lists(_LINES, max_size=4), rest=st.sampled_from([b"", b"o", b"ok", b"okHTTP/1.1 200 OK"])
+)
+def test_a_plain_head_is_read_as_llhttp_reads_it(start: str, lines: list[str], rest: bytes) -> None:
+    """A head in one piece may be read by its lines; one in two goes to llhttp. Both say the same, whatever it is."""
+    data = "\r\n".join([start, *lines, "", ""]).encode("latin-1") + rest
+
+    assert told(data[:1], data[1:]) == told(data)
+
+
+def test_what_many_answers_say_is_not_mixed_up() -> None:
+    """Lines are remembered and forgotten: however many there are, and however long, each answer has its own."""
+    values = [str(number) * (1 if number % 9 else 2_000) for number in range(1_000)]
+
+    answers = [read(LENGTH + f"X-Id: {value}\r\n\r\nok".encode()) for value in values]
+
+    assert [(("content-length", "2"), ("x-id", value)) for value in values] == [each.headers for each in answers]
+    assert {b"ok"} == {each.take() for each in answers}

@@ -129,9 +129,9 @@ def billed(permit: Permit, sent: Sent, reply: Reply | None, heard: Mapping[str, 
 
 def settlement(permit: Permit, sent: Sent, bill: Bill, size: int) -> Settlement:
     """What a finished call gives back or takes more of. `size`: the bytes of its reply that went out."""
-    valid, guards, *_ = permit
-    lasting = lasting_in(permit) if guards else NOTHING_LASTING
-    places, of_bytes = lasting.places, lasting.of_bytes
+    valid, guards = permit.valid, permit.guards
+    lasting = (permit.lasting or lasting_in(permit)) if guards else NOTHING_LASTING
+    places, of_bytes, terms = lasting.places, lasting.of_bytes, valid.operation.terms
     if permit.step is not None:
         own = own_of(guards)
         places = (*[guard for guard in own if isinstance(guard, Place)], *places)
@@ -139,7 +139,7 @@ def settlement(permit: Permit, sent: Sent, bill: Bill, size: int) -> Settlement:
     if sent == "no":
         return Settlement(_charges(guards), (), places)
     amounts = bill.amounts
-    held = valid.operation.terms.held(valid.arguments)
+    held = terms.held(valid.arguments) if terms.fixed is None else terms.fixed
     if not amounts and not of_bytes:
         return new(Settlement, ((), (), places, held))
     charges = _charges(guards) if amounts else of_bytes

@@ -49,6 +49,7 @@ from toolgate.core.model import (
     Wire,
     new,
 )
+from toolgate.core.quota import Standing
 from toolgate.core.review import unasked
 from toolgate.core.signature import Decoded, Rejected
 from toolgate.core.twins import jointly
@@ -139,11 +140,13 @@ def _audited(decision: Decision, valid: ValidCall, facts: Facts, bundle: Bundle)
     return Permit(valid, taken, shadow=Shadow("refuse", decision.code.code, decision.statements), read=decision.read)
 
 
-def settle(permit: Permit, reply: Reply, violations: tuple[object, ...]) -> Completed | Failed:
+def settle(
+    permit: Permit, reply: Reply, violations: tuple[object, ...], standing: Standing | None = None
+) -> Completed | Failed:
     """What the answer means for the caller: it stands, unless it breaks its contract and the tool refuses that."""
     operation = permit.valid.operation
     if not violations or operation.validate_responses != "refuse":
-        return new(Completed, (reply, "upstream", operation, None))
+        return new(Completed, (reply, "upstream", operation, standing))
     code = CODES["upstream.off_schema"]
     return Failed(
         code,
@@ -152,6 +155,7 @@ def settle(permit: Permit, reply: Reply, violations: tuple[object, ...]) -> Comp
         sent="yes",
         operation=operation,
         violations=violations,  # type: ignore[arg-type]
+        standing=standing,
     )
 
 

@@ -11,11 +11,14 @@ from typing import Final
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 _PAIRS: Final = tuple(high + low for high in ALPHABET for low in ALPHABET)  # ten bits at a time
-_RANDOM_BITS: Final = 80
-_RANDOM_END: Final = 1 << _RANDOM_BITS
-_STEP_BITS: Final = 32
-_STEP_MASK: Final = (1 << _STEP_BITS) - 1
-_POOL_BYTES: Final = 1024  # one system call for a hundred ids
+_CHARACTERS: Final = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))  # five bits of each byte drawn
+_DIGITS: Final = bytes(ord("0123456789abcdefghijklmnopqrstuv"[byte & 31]) for byte in range(256))  # as `int` reads them
+_RANDOM_CHARACTERS: Final = 16
+_RANDOM_END: Final = 1 << 80
+_HALF_BITS: Final = 40
+_HALF_MASK: Final = (1 << _HALF_BITS) - 1
+_STEP_BYTES: Final = 4
+_POOL_BYTES: Final = 1024  # one system call for sixty ids or more
 
 
 class Ulids:
@@ -37,27 +40,20 @@ class Ulids:
 
     def at(self, now_ms: int) -> str:
         """The next id, for whoever has asked for the time already."""
-        if now_ms > self._time_ms:
-            self._start(now_ms)
-        else:
-            self._step()
-        bits = self._random
-        pairs = _PAIRS
-        return (
-            f"{self._prefix}{pairs[bits >> 70]}{pairs[bits >> 60 & 1023]}{pairs[bits >> 50 & 1023]}"
-            f"{pairs[bits >> 40 & 1023]}{pairs[bits >> 30 & 1023]}{pairs[bits >> 20 & 1023]}"
-            f"{pairs[bits >> 10 & 1023]}{pairs[bits & 1023]}"
-        )
+        return self._started(now_ms) if now_ms > self._time_ms else self._stepped()
 
-    def _start(self, time_ms: int) -> None:
+    def _started(self, time_ms: int) -> str:
         self._time_ms = time_ms
-        self._prefix = "".join(_PAIRS[time_ms >> shift & 1023] for shift in (40, 30, 20, 10, 0))
-        self._random = int.from_bytes(self._draw(10), "big")
+        self._prefix = f"{_PAIRS[time_ms >> _HALF_BITS]}{_eight(time_ms & _HALF_MASK)}"
+        drawn = self._draw(_RANDOM_CHARACTERS)
+        self._random = int(drawn.translate(_DIGITS), 32)
+        return f"{self._prefix}{drawn.translate(_CHARACTERS).decode('ascii')}"
 
-    def _step(self) -> None:
-        self._random += (int.from_bytes(self._draw(4), "big") & _STEP_MASK) + 1
-        if self._random >= _RANDOM_END:  # one in 2^48: go on in the next millisecond
-            self._start(self._time_ms + 1)
+    def _stepped(self) -> str:
+        bits = self._random = self._random + int.from_bytes(self._draw(_STEP_BYTES), "big") + 1
+        if bits >= _RANDOM_END:  # one in 2^48: go on in the next millisecond
+            return self._started(self._time_ms + 1)
+        return f"{self._prefix}{_eight(bits >> _HALF_BITS)}{_eight(bits & _HALF_MASK)}"
 
     def _draw(self, count: int) -> bytes:
         end = self._at + count
@@ -67,3 +63,8 @@ class Ulids:
         drawn = self._pool[self._at : end]
         self._at = end
         return drawn
+
+
+def _eight(bits: int) -> str:
+    """The characters of forty bits."""
+    return f"{_PAIRS[bits >> 30]}{_PAIRS[bits >> 20 & 1023]}{_PAIRS[bits >> 10 & 1023]}{_PAIRS[bits & 1023]}"

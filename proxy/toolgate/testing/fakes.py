@@ -142,7 +142,7 @@ class FakeMeter:
     def ended(self, operation: str | None, outcome: str, _seconds: float, _upstream_seconds: float = 0.0) -> None:
         self.outcomes.append((operation, outcome))
 
-    def settled(self, _guards: Sequence[Guard], settlement: Settlement) -> None:
+    def settled(self, _permit: Permit, settlement: Settlement) -> None:
         self.settlements.append(settlement)
 
     def unpriced(self, operation: str, why: str) -> None:

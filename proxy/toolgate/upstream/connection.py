@@ -41,8 +41,9 @@ class Exchange:
 
     async def answered(self) -> None:
         """Wait until the answer is whole, or its body streams. Raises UpstreamError."""
+        self._waiter = waiter = self._connection.new_waiter()
         try:
-            await self._woken()
+            await waiter
         except asyncio.CancelledError:
             self._connection.give_up(self)
             raise
@@ -95,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._readable = select.poll()
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = float("inf")
+        self._deadline = self._rings_at = float("inf")
         self.born = self.free_since = self._loop.time()
         self.closed = self._loop.create_future()
 
@@ -118,10 +119,6 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open and silent now. Asks the kernel too: the loop may not have seen a close yet."""
         return self._transport is not None and not self._transport.is_closing() and not self._readable.poll(0)
-
-    @property
-    def age_s(self) -> float:
-        return self._loop.time() - self.born
 
     def new_waiter(self) -> asyncio.Future[None]:
         return self._loop.create_future()
@@ -238,14 +235,14 @@ class Connection(asyncio.Protocol):
 
     def _expire_at(self, deadline: float) -> None:
         self._deadline = deadline
-        timer = self._timer
-        if timer is None or timer.when() > deadline:
-            if timer is not None:
-                timer.cancel()
+        if deadline < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._rings_at = deadline
             self._timer = self._loop.call_at(deadline, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._rings_at = None, float("inf")
         if self._loop.time() < self._deadline:
             self._expire_at(self._deadline)
         elif self._exchange is None:

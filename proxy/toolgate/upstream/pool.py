@@ -107,10 +107,10 @@ class Pool:
                 self._wake()
 
     def _freed(self, connection: Connection) -> None:
-        if self._closed or connection.age_s > self._pooling.max_age_s:
+        connection.rest(self._pooling.idle_s)
+        if self._closed or connection.free_since - connection.born > self._pooling.max_age_s:
             connection.discard()
             return
-        connection.rest(self._pooling.idle_s)
         self._idle.append(connection)
         self._wake()
 

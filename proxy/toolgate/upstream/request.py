@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -81,37 +82,40 @@ def render(request: UpstreamRequest, base_path: str, added: Added, agent: str) -
     if _TARGET.match(request.target) is None:
         raise _defect("its target is not in canonical form")
     target = _with_query(request.target, added.query) if added.query else request.target
-    lines = [f"{request.method} {base_path}{target} HTTP/1.1\r\n", added.lines]
-    _write_headers(lines, request.headers, added.names, agent)
-    body = request.body or b""
+    body, length = request.body or b"", ""
     if request.body is not None or request.method in _WITH_BODY:
-        lines.append(f"Content-Length: {len(body)}\r\n")
-    lines.append("\r\n")
-    head = "".join(lines).encode("ascii")
+        length = f"Content-Length: {len(body)}\r\n"
+    written = _written(request.headers, added.names, agent)
+    head = f"{request.method} {base_path}{target} HTTP/1.1\r\n{added.lines}{written}{length}\r\n".encode("ascii")
     return [head + body] if len(body) < 1 << 16 else [head, body]
 
 
-def _write_headers(lines: list[str], headers: tuple[Header, ...], own: frozenset[str], agent: str) -> None:
-    names = set()
+def _written(headers: tuple[Header, ...], own: frozenset[str], agent: str) -> str:
+    accept, lines = "Accept: */*\r\n", ""
     for name, value in headers:
-        lower = name.lower()
-        if spoken(lower) in own:
+        lower, plain, fault = _known_name(name)
+        if plain in own:
             continue  # SECURITY: the gate's header stands; what the agent sent under its name never travels
-        _check_header(lower, value)
-        names.add(lower)
-        lines.append(f"{name}: {value}\r\n")
-    if "accept" not in names:
-        lines.append("Accept: */*\r\n")
-    if "user-agent" not in names:
-        lines.append(agent)
+        if fault is not None:
+            raise _defect(fault)
+        if _VALUE.match(value) is None:
+            raise _defect("a header is not in its exact form")
+        if lower == "accept":
+            accept = ""
+        elif lower == "user-agent":
+            agent = ""
+        lines = f"{lines}{name}: {value}\r\n"
+    return f"{lines}{accept}{agent}"
 
 
-def _check_header(name: str, value: str) -> None:
-    plain = spoken(name)
+@lru_cache(maxsize=1024)  # INVARIANT: bounded; operations declare what they send
+def _known_name(name: str) -> tuple[str, str, str | None]:
+    """A header's name in lower case, as it is spoken, and why it is not an operation's to send."""
+    lower = name.lower()
+    plain = spoken(lower)
     if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
-        raise _defect(f"the header `{plain[:64]}` is not an operation's to send")
-    if _TOKEN.match(name) is None or _VALUE.match(value) is None:
-        raise _defect("a header is not in its exact form")
+        return lower, plain, f"the header `{plain[:64]}` is not an operation's to send"
+    return lower, plain, None if _TOKEN.match(lower) is not None else "a header is not in its exact form"
 
 
 def spoken(name: str) -> str:

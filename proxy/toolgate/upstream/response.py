@@ -1,8 +1,9 @@
 """One answer read off the wire, without I/O: feed it bytes, read status, headers and body.
 
 RULE: HTTP/1.1 or 1.0 in exact form or nothing; an answer that could be framed in two ways is broken (RFC 9112 §6.3).
-llhttp (httptools) with its strict defaults does the reading; what it lets through beyond that is refused here:
-other protocols and versions, statuses outside 200 to 599, transfer codings other than `chunked`, bytes without end.
+A plain head that comes in one piece is read by its lines (`head.py`), and its length says where its body ends. llhttp
+(httptools) with its strict defaults reads all others; what it lets through beyond that is refused here: other protocols
+and versions, statuses outside 200 to 599, transfer codings other than `chunked`, bytes without end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import httptools
 
 from toolgate.core.model import Header
 from toolgate.ports import UpstreamError
+from toolgate.upstream.head import read_plain
 
 _MAX_FIELDS: Final = 128
 _MAX_HEAD: Final = 1 << 16
@@ -39,6 +41,7 @@ class Response:
         "_field_bytes",
         "_fields",
         "_interims",
+        "_left",
         "_options",
         "_parser",
         "_raw",
@@ -66,13 +69,10 @@ class Response:
         self.size = 0  # bytes of the body read
         self.pending = 0  # bytes of the body not yet taken
         self._chunks: list[bytes] = []
+        self._left = -1  # bytes of the body still to come; below zero: llhttp knows
         self._chunked = False
         self._bodiless = method == "HEAD"
-        self._raw: list[tuple[bytes, bytes]] = []
-        self._options = ""  # the Connection header
-        self._fields = self._field_bytes = self._interims = 0
-        self._fault = ""
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
 
     @property
     def until_close(self) -> bool:
@@ -81,23 +81,12 @@ class Response:
 
     def feed(self, data: bytes) -> None:
         """Read bytes. Raises UpstreamError when they are no answer."""
-        parser = self._parser
-        if parser is None:
-            self.surplus = True
-            return
-        if not self.fed and data[0] != _H:  # llhttp would skip line ends and read `RTSP/` and `ICE/`
-            raise self._broken("it does not begin with `HTTP/`")
-        self.fed += len(data)
-        try:
-            parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self.complete:
-                raise self._broken(self._fault or f"`{error}`") from None
-            self.surplus = True
         if self.complete:
-            self.release()
-        else:
-            self._bound()
+            self.surplus = True
+        elif self._left > 0:
+            self._add_plain(data)
+        elif self.fed or self._bodiless or not self._begins_plain(data):
+            self._parse(data)
 
     def end(self) -> None:
         """Take note that the upstream closed. Raises UpstreamError when the answer is not whole."""
@@ -115,6 +104,55 @@ class Response:
     def release(self) -> None:
         """Let go of the parser, which refers back to this."""
         self._parser = None
+
+    # -- the plain form: a length, and so many bytes ----------------------------------------------------------
+
+    def _begins_plain(self, data: bytes) -> bool:
+        head, end, body = data.partition(b"\r\n\r\n")
+        plain = read_plain(head) if end else None
+        if plain is None:
+            return False
+        self.status, self.headers, self.length = plain
+        self._left = self.length
+        self.head_done = self.keep_alive = True
+        self._add_plain(body)
+        self.fed = len(data)
+        return True
+
+    def _add_plain(self, body: bytes) -> None:
+        size = len(body)
+        if size > self._left:
+            self.surplus, size, body = True, self._left, body[: self._left]
+        self._chunks.append(body)
+        self._left -= size
+        self.size += size
+        self.pending += size
+        self.complete = not self._left
+
+    # -- every other form -------------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        if not self.fed and data[0] != _H:  # llhttp would skip line ends and read `RTSP/` and `ICE/`
+            raise self._broken("it does not begin with `HTTP/`")
+        self.fed += len(data)
+        try:
+            (self._parser or self._begin_parsing()).feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self.complete:
+                raise self._broken(self._fault or f"`{error}`") from None
+            self.surplus = True
+        if self.complete:
+            self.release()
+        else:
+            self._bound()
+
+    def _begin_parsing(self) -> httptools.HttpResponseParser:
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._options = ""  # the Connection header
+        self._fields = self._field_bytes = self._interims = 0
+        self._fault = ""
+        self._parser = httptools.HttpResponseParser(self)
+        return self._parser
 
     def _bound(self) -> None:
         """Bound what is not body: endless heads, chunk extensions, trailers, chunks of a byte with padded sizes."""
