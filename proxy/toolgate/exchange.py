@@ -34,7 +34,6 @@ from toolgate.core.model import (
     Taking,
     ValidCall,
     Violation,
-    new,
 )
 from toolgate.core.outputs import is_done, outputs_of
 from toolgate.core.quota import Standing
@@ -161,9 +160,6 @@ class Exchange:
         permit, sent = self._permit, _sent(outcome)
         bill = engine.billed(permit, sent, self._reply, self._prices.end() if self._prices else None)
         settlement = engine.settlement(permit, sent, bill, size)
-        if permit.step is not None:
-            refunds, extra, places, costs = settlement
-            settlement = new(Settlement, (refunds, extra + engine.closing(permit, outcome), places, costs))
         if settlement.costs:
             measured["costs"] = settlement.costs
         if bill.unpriced is not None:
@@ -190,7 +186,12 @@ class Exchange:
     def _step_json(self, taking: Taking, outcome: Outcome) -> dict[str, Json]:
         """What step has ended; of one that is done, what later steps are held to."""
         told: dict[str, Json] = {"plan": taking.plan, "step": taking.step}
-        if taking.outputs and self._kept.key is not None and isinstance(outcome, Completed) and is_done(outcome):
+        if (
+            taking.outputs is not None
+            and self._kept.key is not None
+            and isinstance(outcome, Completed)
+            and is_done(outcome)
+        ):
             told["outputs"] = outputs_of(outcome.reply, taking.outputs, self._kept.key)
         return told
 

@@ -6,9 +6,10 @@ what needs a person is refused until one said yes, and proposed again it is judg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from toolgate.approvals import Approvals
 from toolgate.core import locking, runs
@@ -36,12 +37,14 @@ from toolgate.core.model import (
 )
 from toolgate.core.plan import LockedPlan, PlanFacts
 from toolgate.core.planform import document_of
-from toolgate.core.planning import Now, lock, rejected, validated
+from toolgate.core.planning import Now, lock, rejected, validating
 from toolgate.core.review import Matter, use_of
 from toolgate.core.revision import narrows, widened
-from toolgate.ports import Ledger
+from toolgate.ports import Ledger, NoRoomError
 
+T = TypeVar("T")
 _LIMIT: Final = "plan.replan_limit"
+_ESCALATED: Final = "That escalates it to human review; until then the locked plan holds."
 _SHOWN: Final = 5  # things a person is told that the plan has more
 
 
@@ -124,7 +127,7 @@ class Plans:
         known = self.show(principal, revises) if revises is not None else None
         if known is not None and (desk.former is None or desk.former.locked.id != known.locked.id):
             return _of_another_run(known.locked, desk.facts)
-        terms = self._terms(desk)
+        terms = await self._terms(desk)
         return terms if isinstance(terms, Refusal) else terms.locked
 
     # -- what is known -----------------------------------------------------------------------------------------
@@ -167,7 +170,7 @@ class Plans:
             self._ledger.next_in_run(desk.call)
 
     async def _settle(self, desk: _Desk) -> PlanFacts | Refusal:
-        terms = self._terms(desk)
+        terms = await self._terms(desk)
         if isinstance(terms, Refusal):
             return await self._refuse(desk, terms)
         former, locked = desk.former, terms.locked
@@ -180,12 +183,14 @@ class Plans:
             return await self._lock(desk, replace(locked, approval=granted.id))
         return await self._wait(desk, terms.asks, granted)
 
-    def _terms(self, desk: _Desk) -> _Terms | Refusal:
+    async def _terms(self, desk: _Desk) -> _Terms | Refusal:
         """The plan as it would be locked, and what that takes; or everything that is wrong with it."""
         call, bundle, former = desk.call, desk.bundle, desk.former
         run = desk.facts.run.id
         charged = call.run.above[0] if call.run is not None and call.run.above else run
-        plan = validated(desk.document, call.principal, bundle, Now(desk.facts, call.at_ms, charged, former))
+        plan = await _in_turns(
+            validating(desk.document, call.principal, bundle, Now(desk.facts, call.at_ms, charged, former))
+        )
         if isinstance(plan, tuple):
             return rejected(plan)
         plan_id = f"plan_{self._new_id()}" if former is None else former.locked.id
@@ -205,7 +210,10 @@ class Plans:
         guards = [_turn(locked, former)]
         if locked.approval is not None:
             guards.append(use_of(locked.approval))
-        short = await self._ledger.record(locking.locked(locked, former.digest if former else None), guards)
+        try:
+            short = await self._ledger.record(locking.locked(locked, former.digest if former else None), guards)
+        except NoRoomError as error:
+            return _crowded(str(error))
         if short is not None:
             return _contended(locked)
         keys = (PLAN_KEY + locked.id, RUN_KEY + locked.principal)
@@ -233,10 +241,20 @@ class Plans:
         told = refusal._replace(
             code=code,
             detail=f"exceeded max retries ({most}): this plan was expanded as often as it may be (`max_replans`)",
-            recovery=refusal.recovery._replace(action=code.action),
+            recovery=refusal.recovery._replace(action=code.action, hint=f"{refusal.recovery.hint} {_ESCALATED}"),
             stage="plan",
         )
         return await self._refuse(desk, told)
+
+
+async def _in_turns(work: Generator[None, None, T]) -> T:
+    """Do work in parts, and let calls go on between them."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            return ended.value  # type: ignore[no-any-return]
+        await asyncio.sleep(0)
 
 
 def _asking(desk: _Desk, terms: _Terms) -> Asking:
@@ -292,6 +310,11 @@ def _turn(locked: LockedPlan, former: LockedPlan | None) -> Charge:
     # The time beside the digest: a plan may come back to what it was before.
     key = f"v:{locked.run}:none" if former is None else f"v:{former.id}:{former.locked_ms},{former.digest[-16:]}"
     return Charge(key, 1, 1)
+
+
+def _crowded(detail: str) -> Refusal:
+    hint = "Finish runs that are done with POST /-/run/finish, go on in one that is open, or propose a shorter plan."
+    return Refusal(CODES["plan.rejected"], detail, Recovery("finish", hint), stage="plan")
 
 
 def _contended(locked: LockedPlan) -> Refusal:

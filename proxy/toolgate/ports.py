@@ -31,6 +31,10 @@ class LedgerError(Exception):
     """The journal or the state store cannot be written or read. The gateway refuses: `gateway.unavailable`."""
 
 
+class NoRoomError(LedgerError):
+    """More is to be remembered of one principal than is: nothing was written, and the same again is no better."""
+
+
 class RunEndedError(LedgerError):
     """The run of a call, or one above it, was stopped while the call was decided: known to whoever shares the ledger."""
 

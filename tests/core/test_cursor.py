@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tests.support.plans import (
     DETECT,
@@ -31,18 +30,19 @@ from toolgate.core.bundle import Bundle
 from toolgate.core.completion import incomplete
 from toolgate.core.limit import Concurrency, Limit
 from toolgate.core.model import OWN, Charge, Facts, Hold, Permit, Place, Refusal, Short, Taking, ValidCall
+from toolgate.core.outputs import wanted_of
 from toolgate.core.plan import Attempted, Ordering
 
 
 def test_a_step_is_taken_with_its_guards(bundle: Bundle) -> None:
-    """One at a time, so often as it may be tried; what later steps read of its answer is named."""
+    """Each attempt by its number, once; what later steps read of its answer is named."""
     run = follow(bundle, EU, DETECT)
 
     permit = run.decide("m.query", query("eu"))
 
     assert isinstance(permit, Permit)
-    assert Taking(PLAN_ID, "eu", 1, {"series": "$response.body#/series"}) == permit.step
-    assert (Place(f"p:{PLAN_ID}:eu:now", 1), Charge(f"p:{PLAN_ID}:eu", 1, 3)) == permit.guards
+    assert Taking(PLAN_ID, "eu", 1, wanted_of({"series": "$response.body#/series"})) == permit.step
+    assert (Charge(f"p:{PLAN_ID}:eu#1", 1, 1),) == permit.guards
 
 
 def test_a_plan_is_followed_to_its_end(bundle: Bundle) -> None:
@@ -315,15 +315,19 @@ def test_a_guard_that_another_replica_took_is_told_as_what_it_means(bundle: Bund
     run = follow(bundle, EU)
     permit = run.decide("m.query", query("eu"))
     assert isinstance(permit, Permit)
-    place, charge, *_ = permit.guards
+    (turn,) = permit.guards
 
-    def told(guard: Any) -> Refusal:
-        return cursor.spent(permit, Short(guard, 0), run.facts, bundle)
+    def told() -> Refusal:
+        return cursor.spent(permit, Short(turn, 0), run.facts, bundle)
 
-    assert ("plan.step_not_ready", "eu") == (told(place).code.code, told(place).hold and told(place).hold.step)
-    assert "plan.step_done" == told(charge).code.code
+    unheard = told()
+    assert ("plan.step_not_ready", "eu") == (unheard.code.code, unheard.hold and unheard.hold.step)
+    run.steps["eu"] = Attempted("running", 1)
+    assert "plan.step_not_ready" == told().code.code
+    run.steps["eu"] = Attempted("done", 1)
+    assert "plan.step_done" == told().code.code
     run.steps["eu"] = Attempted("failed", 3)
-    assert "plan.attempts_exhausted" == told(charge).code.code
+    assert "plan.attempts_exhausted" == told().code.code
 
 
 def test_a_call_that_means_two_operations_is_the_step_of_either(bundle: Bundle) -> None:
@@ -361,9 +365,20 @@ def test_budgets_of_a_plan_and_of_each_step_cover_steps_only(bundle: Bundle) -> 
         Place(f"c:at-once:{PLAN_ID}", 2),
         Charge(f"b:each:calls:{PLAN_ID}/eu", 1, 2),
         Charge(f"b:whole:usd:{PLAN_ID},run_1", 2_000, 1_000_000),
-    ) == step_of.guards[2:]
+    ) == step_of.guards[1:]
     assert isinstance(free, Permit)
     assert () == free.guards
+
+
+def test_in_mode_audit_budgets_of_steps_are_counted_too(bundle: Bundle) -> None:
+    """Nothing is refused, and what enforcing would take is seen beforehand."""
+    each = Budget("each", ("step",), "calls", 2)
+    priced = replace(bundle, budgets=Budgets((each,), (), environment="prod"), mode="audit")
+
+    permit = follow(priced, EU).decide("m.query", query("eu"))
+
+    assert isinstance(permit, Permit)
+    assert [(f"b:each:calls:{PLAN_ID}/eu", 1)] == [(guard.key, guard.amount) for guard in permit.guards]
 
 
 def test_many_equal_operations_are_found_by_what_they_say(bundle: Bundle) -> None:

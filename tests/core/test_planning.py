@@ -239,6 +239,29 @@ def test_outputs_are_expressions_of_a_reply(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("body.id", "`body.id` is no part of an answer"),
+        ("$args#/body/id", "`$args#/body/id` is no part of an answer"),
+        (
+            "$response.boddy#/id",
+            "`$response.boddy#/id` is not an expression; write `$response.body#/items` or `$response.header.Name`",
+        ),
+        (
+            "$response.body.odd name",
+            (
+                "`$response.body.odd name` is not an expression; names after dots are letters, digits, `_` and `-`: "
+                "write others as a JSON Pointer, `$response.body#/odd name`"
+            ),
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_output_is_told_in_words_of_answers(bundle: Bundle, text: str, message: str) -> None:
+    """`$args` is offered where arguments may be read, and here they may not."""
+    assert ("/steps/0/outputs/x", "plan.output", message) == only(bundle, step("a", outputs={"x": text}))
+
+
+@pytest.mark.parametrize(
     ("constraint", "path", "message"),
     [
         (5, "", "a constraint is a JSON Schema: an object, or `true`"),
@@ -251,6 +274,29 @@ def test_outputs_are_expressions_of_a_reply(bundle: Bundle) -> None:
             "is no pattern, is too large, or could take long; write a simpler one, without look-around",
         ),
         ({"enum": ["x" * 17_000]}, "", "is longer than 16384 bytes"),
+        (False, "", "`false` fits nothing; write the schema of what may be sent, or leave the argument out"),
+        ({"enum": []}, "/enum", "`enum` lists nothing, so nothing fits"),
+        ({"minimum": 5, "maximum": 3}, "/minimum", "`minimum` 5 and `maximum` 3 leave nothing between them"),
+        (
+            {"properties": {"q": {"exclusiveMinimum": 3, "maximum": 3}}},
+            "/properties/q/exclusiveMinimum",
+            "`exclusiveMinimum` 3 and `maximum` 3 leave nothing between them",
+        ),
+        (
+            {"items": {"anyOf": [{"minLength": 2, "maxLength": 1}]}},
+            "/items/anyOf/0/minLength",
+            "`minLength` 2 and `maxLength` 1 leave nothing between them",
+        ),
+        (
+            {"type": "string", "enum": [1, 2]},
+            "",
+            "no value that it lists fits the rest of it, so nothing can be sent here",
+        ),
+        (
+            {"const": "ab", "maxLength": 1},
+            "",
+            "no value that it lists fits the rest of it, so nothing can be sent here",
+        ),
     ],
 )
 def test_a_constraint_must_be_enforceable(bundle: Bundle, constraint: Json, path: str, message: str) -> None:
@@ -258,6 +304,22 @@ def test_a_constraint_must_be_enforceable(bundle: Bundle, constraint: Json, path
     found = only(bundle, step("a", arguments={"body": {"cluster": {"$constraint": constraint}}}))
 
     assert (f"/steps/0/arguments/body/cluster/$constraint{path}", "plan.constraint", message) == found
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"minimum": 3, "maximum": 3},
+        {"type": "object", "additionalProperties": False},
+        {"properties": {"q": False}},
+        {"type": "string", "enum": [1, "a"]},
+        {"not": {"enum": []}},
+        {"const": {"minimum": 2, "maximum": 1}},
+    ],
+)
+def test_a_constraint_that_something_fits_is_taken(bundle: Bundle, constraint: Json) -> None:
+    """Narrow as it may be: only what nothing can fit is a mistake for sure."""
+    assert planned(bundle, step("a", arguments={"body": {"cluster": {"$constraint": constraint}}}))
 
 
 def test_a_mark_stands_alone(bundle: Bundle) -> None:

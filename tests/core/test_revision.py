@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from tests.support.plans import KEY, loaded, locked, planned, project, step, with_rules
 
 from toolgate.core.bundle import Bundle
-from toolgate.core.pinned import Answers, Pin, fits, narrows, pin
+from toolgate.core.mask import MaskKey
+from toolgate.core.pinned import Pin, fits, narrows, pin
 from toolgate.core.plan import Attempted, Ordering, PlanFacts
 from toolgate.core.revision import narrows as plan_narrows
 from toolgate.core.revision import widened
@@ -107,7 +109,16 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
     max_leaves=4,
 )
-_ANSWERS = Answers({"a": Attempted("done", 1, {})}, KEY)
+
+
+class Answered(NamedTuple):
+    """What steps answered."""
+
+    steps: Mapping[str, Attempted]
+    key: MaskKey
+
+
+_ANSWERS = Answered({"a": Attempted("done", 1, {})}, KEY)
 
 
 @settings(max_examples=300)

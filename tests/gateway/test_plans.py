@@ -187,12 +187,14 @@ async def test_an_attempt_that_was_not_sent_costs_nothing(shop: Bundle) -> None:
 
 
 async def test_what_is_done_is_never_sent_again(shop: Bundle) -> None:
-    """Also where attempts would be left: a success takes them all, in the balances that every replica asks."""
+    """Also where attempts would be left: the next one is for who knows that the one before has failed."""
     async with scene(shop) as desk:
         desk.upstream.replies["shop.getItem"] = ITEM
         facts = await desk.locked({**GET, "attempts": 3})
         await desk.ask("getItem", id="a")
-        assert 3 == desk.ledger.balances()[f"p:{facts.locked.id}:get"]
+        assert "plan.step_done" == code_of(await desk.ask("getItem", id="a"))
+        of_step = {key: amount for key, amount in desk.ledger.balances().items() if key.startswith("p:")}
+        assert {f"p:{facts.locked.id}:get#1": 1} == of_step
 
 
 async def test_a_call_may_name_its_plan_and_step(shop: Bundle) -> None:
@@ -276,6 +278,7 @@ async def test_narrowing_is_free_and_expanding_is_counted(shop: Bundle) -> None:
         refused = await desk.plans.revise(AGENT, None, plan_id, last)
         assert ("plan.replan_limit", "escalate") == (refused.code.code, refused.recovery.action)
         assert refused.detail.startswith("exceeded max retries (2)")
+        assert refused.recovery.hint.endswith("That escalates it to human review; until then the locked plan holds.")
         approval_id = str(refused.recovery.approval)
         assert "approval.pending" == code_of(await desk.plans.revise(AGENT, None, plan_id, last))
         operator = Principal("olga", ("approver",))
@@ -309,6 +312,29 @@ async def test_of_two_plans_at_once_one_is_locked(shop: Bundle) -> None:
         assert 1 == sum(isinstance(each, PlanFacts) for each in both)
         assert {"completed", "gateway.contended"} == {code_of(each) for each in both}
         assert 1 == len(await desk.events("PlanLocked"))
+
+
+async def test_whose_plans_are_too_long_together_hears_what_to_do(shop: Bundle) -> None:
+    """The same again would be refused again, so nobody is told to repeat it."""
+    async with scene(shop) as desk:
+        steps = [step(f"s{n}", arguments={"id": f"{n}" + 900_000 * "x"}) for n in range(10)]
+        refused = await desk.plans.propose(AGENT, None, plan(*steps))
+        assert ("plan.rejected", "finish") == (refused.code.code, refused.recovery.action)
+        assert "the plans of your open runs are too long together" == refused.detail
+        assert refused.recovery.hint.startswith("Finish runs that are done with POST /-/run/finish")
+        assert [] == await desk.events("PlanLocked")
+
+
+async def test_a_long_plan_is_judged_in_parts(shop: Bundle) -> None:
+    """Calls of others go on while it is."""
+    async with scene(shop, max_steps=1000) as desk:
+        proposed = asyncio.ensure_future(desk.plans.propose(AGENT, None, plan(*(step(f"s{n}") for n in range(101)))))
+        turns = 0
+        while not proposed.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert isinstance(await proposed, PlanFacts)
+        assert turns > 10
 
 
 async def test_an_expired_plan_is_renewed_at_the_price_of_an_expansion(shop: Bundle) -> None:

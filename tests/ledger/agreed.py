@@ -11,7 +11,7 @@ from tests.ledger.world import START_MS
 from toolgate.core import locking
 from toolgate.core import requests as asking
 from toolgate.core.approval import Approval, Asking
-from toolgate.core.model import OPENED_RUN_KEY, Charge, Event, Facts, OpenedRun, Place, Settlement
+from toolgate.core.model import OPENED_RUN_KEY, Charge, Event, Facts, OpenedRun, Settlement
 from toolgate.core.plan import Attempted, LockedPlan, Plan, PlanFacts, Step
 
 HOUR_MS = 3_600_000
@@ -105,13 +105,13 @@ LOST = {"outcome": "failed", "status": None, "sent": "unknown", "code": "upstrea
 REFUSED = {"status": 503}
 
 
-def guards_of(step: str = "fetch", attempts: int = 2, plan: str = PLAN) -> tuple[Charge, Place]:
-    return Charge(f"p:{plan}:{step}", 1, attempts), Place(f"p:{plan}:{step}:now", 1)
+def guards_of(step: str = "fetch", number: int = 1, plan: str = PLAN) -> tuple[Charge]:
+    """What the attempt of that number takes, as `core.cursor` has it."""
+    return (Charge(f"p:{plan}:{step}#{number}", 1, 1),)
 
 
-def given_back(step: str = "fetch", attempts: int = 2) -> Settlement:
-    charge, place = guards_of(step, attempts)
-    return Settlement(refunds=(charge,), places=(place,))
+def given_back(step: str = "fetch", number: int = 1) -> Settlement:
+    return Settlement(refunds=guards_of(step, number))
 
 
 def facts_of(held: Any, run: OpenedRun = RUN, at_ms: int = START_MS) -> Facts:

@@ -49,7 +49,7 @@ async def live(held: Any, number: int, now_ms: int, lasts_ms: int = HOUR_MS) -> 
     decided = attempt(f"c{number}", plan=plan, approval=name)._replace(run=run.id)
     guards = (*guards_of(plan=plan), Charge(f"a:{name}", 1, 1), Charge(f"s:{plan}:fetch:usd", 5, 9), budget(plan))
     assert await held.record(decided, guards) is None
-    await held.finish(end(f"c{number}", plan=plan)._replace(run=run.id), Settlement(places=guards[1:2]))
+    await held.finish(end(f"c{number}", plan=plan)._replace(run=run.id), Settlement())
     return plan
 
 
@@ -96,7 +96,7 @@ async def test_the_file_forgets_balances_of_plans_and_approvals_with_their_run(p
     assert (knows(held, f"plan_{1:026d}"), knows(held, stays)) == (False, True)
     clock.now_ms += HOUR_MS
     await fill(held, 1_200, clock.now_ms)  # enough for the writer to look
-    stay = {f"p:{stays}:fetch", f"a:apr_{2:026d}", f"s:{stays}:fetch:usd", budget(stays).key}
+    stay = {f"p:{stays}:fetch#1", f"a:apr_{2:026d}", f"s:{stays}:fetch:usd", budget(stays).key}
     async with asyncio.timeout(10):
         while keys_in(path) != stay:  # noqa: ASYNC110 (the writer's thread)
             await asyncio.sleep(0.01)
@@ -156,7 +156,7 @@ async def test_plans_of_one_principal_take_no_memory_of_others(journal_url: str)
 
     for number in range(8):
         await plan(number)
-    with pytest.raises(LedgerError, match="finish runs that are done, or propose a shorter plan"):
+    with pytest.raises(LedgerError, match="the plans of your open runs are too long together"):
         await plan(8)
     assert held.balances().get(f"v:run_{8:026d}:none", 0) == 0
     await plan(9, "bob")
@@ -164,6 +164,37 @@ async def test_plans_of_one_principal_take_no_memory_of_others(journal_url: str)
     assert knows(held, f"plan_{0:026d}")
     await plan(10)
     assert [number for number in range(11) if not knows(held, f"plan_{number:026d}")] == [0, 8]
+    await held.close()
+
+
+async def test_of_runs_that_were_finished_the_newest_plans_are_held(journal_url: str) -> None:
+    """They are only looked at any more: an agent that opens run after run fills no memory with them."""
+    held = opened(journal_url)
+    long = [Step(f"s{n}", "x", "a.b", arguments={"q": "x" * 100_000}) for n in range(4)]
+    for number in range(5):
+        run = OpenedRun(f"run_{number:026d}", START_MS + HOUR_MS)
+        await held.record(told.opened(run, "ann", {}, START_MS), ())
+        await held.record(lock(a_plan(id=f"plan_{number:026d}", run=run.id, steps=long)), ())
+        await held.record(told.finished(run.id, "ann", 0, (), START_MS), ())
+    assert [number for number in range(5) if knows(held, f"plan_{number:026d}")] == [3, 4]
+    await held.close()
+
+
+async def test_what_a_plan_was_approved_by_is_not_shown_any_more(journal_url: str) -> None:
+    """The plan says it all; the yes that is for one call may still come back unused, and stays."""
+    held = opened(journal_url)
+    run = OpenedRun(f"run_{1:026d}", START_MS + HOUR_MS)
+    await held.record(told.opened(run, "ann", {}, START_MS), ())
+    for n, kind in enumerate(("plan", "call", "call")):
+        name, asked = f"apr_{n:026d}", an_asking(f"sha256:{n}", run, kind=kind)
+        await held.record(ask(name, asked), ())
+        await held.record(grant(an_approval(name, asked)), ())
+        if n == 0:
+            await held.record(lock(a_plan(run=run.id, approval=name)), (Charge(f"a:{name}", 1, 1),))
+        else:
+            await held.record(attempt(f"c{n}", None, approval=name)._replace(run=run.id), ())
+    known = held.facts((), START_MS).approvals.listed(START_MS)
+    assert [bool(each.asking.request) for each in reversed(known)] == [False, True, True]
     await held.close()
 
 

@@ -139,7 +139,10 @@ class AgreementsMachine(RuleBasedStateMachine):
         unused = sorted(name for name, known in self.model.approvals.items() if not known.used)
         name = data.draw(st.sampled_from([None, *unused]))
         charge = () if name is None else (Charge(f"a:{name}", 1, 1),)
-        guards = (*guards_of(step, MOST, plan_of(run)), *charge)
+        state, attempts = self.model.steps.get((plan_of(run), step), (None, 0))
+        # whoever decided before the one that runs began wants its number; nobody wants one more than there are
+        number = attempts if state == "running" else min(attempts + 1, MOST)
+        guards = (*guards_of(step, number, plan_of(run)), *charge)
         calls = [self.next("call") for _ in range(count)]
         said = {} if name is None else {"approval": name}
 
@@ -148,7 +151,6 @@ class AgreementsMachine(RuleBasedStateMachine):
             return await asyncio.gather(*(self.held.record(event, guards) for event in events))
 
         shorts = self.loop.run_until_complete(all_at_once())
-        state, attempts = self.model.steps.get((plan_of(run), step), (None, 0))
         is_free = state != "running" and attempts < MOST
         assert [short is None for short in shorts] == [is_free, *[False] * (count - 1)]
         if is_free:
@@ -164,11 +166,14 @@ class AgreementsMachine(RuleBasedStateMachine):
         opened_ = self.model.open.pop(call)
         plan, step, name = plan_of(opened_.run), opened_.step, opened_.approval
         said, state = ENDS[how]
-        charge, place = guards_of(step, MOST, plan)
-        refunds = (charge, *(() if name is None else (Charge(f"a:{name}", 1, 1),))) if state is None else ()
-        event = end(call, step, plan, **said)._replace(run=opened_.run.id)
-        self.loop.run_until_complete(self.held.finish(event, Settlement(refunds, places=(place,))))
         attempts = self.model.steps[plan, step][1]
+        refunds = (
+            (*guards_of(step, attempts, plan), *(() if name is None else (Charge(f"a:{name}", 1, 1),)))
+            if state is None
+            else ()
+        )
+        event = end(call, step, plan, **said)._replace(run=opened_.run.id)
+        self.loop.run_until_complete(self.held.finish(event, Settlement(refunds)))
         self.model.steps[plan, step] = (state, attempts) if state else (opened_.before, attempts - 1)
         if state is None and name is not None:
             self.model.approvals[name].used = False
@@ -196,9 +201,9 @@ class AgreementsMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_sent_too_often(self) -> None:
         balances = self.held.balances()
-        assert all(
-            balances.get(f"p:{plan}:{step}", 0) == count for (plan, step), (_, count) in self.model.steps.items()
-        )
+        for (plan, step), (_, count) in self.model.steps.items():
+            taken = [balances.get(f"p:{plan}:{step}#{number + 1}", 0) for number in range(MOST + 1)]
+            assert taken == [1] * count + [0] * (MOST + 1 - count)
         assert all(balances.get(f"a:{name}", 0) == known.used for name, known in self.model.approvals.items())
 
 

@@ -287,8 +287,8 @@ def test_what_the_steps_of_a_plan_take_is_forgotten_with_its_run() -> None:
     over: set[str] = set()
     balances = Balances(lambda run, _: run in over)
     plan = "plan_00000000000000000000000001"
-    balances.restore([Change(f"p:{plan}:s0", PLAIN, 1)], {})
-    of_plan: list[Guard] = [Charge(f"p:{plan}:s{n}", 1, 3) for n in range(5)]
+    balances.restore([Change(f"p:{plan}:s0#1", PLAIN, 1)], {})
+    of_plan: list[Guard] = [Charge(f"p:{plan}:s{n}#1", 1, 3) for n in range(5)]
     of_plan += [Charge(f"s:{plan}:s{n}:usd", 1, 3) for n in range(5)]
     others: list[Guard] = [Charge(f"b:ever:calls:{n}", 1, 9) for n in range(8)]
     assert isinstance(balances.take([*of_plan, *others[:4]], START_MS), Taken)

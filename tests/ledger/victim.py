@@ -172,14 +172,14 @@ async def agree(path: Path) -> None:
             said = (agreed.decline if n % 7 == 0 else agreed.grant)(agreed.an_approval(name, asked))
             await held.record(said, ())
             step = f"s{n % 3}"
-            guards = (*agreed.guards_of(step, 1_000_000, plan), Charge(f"a:{name}", 1, 1))
+            guards = (*agreed.guards_of(step, n, plan), Charge(f"a:{name}", 1, 1))
             call = f"call-{of_run.id}-{n}"
             decided = agreed.attempt(call, step, plan, approval=name, charges=taken_json(guards))
             assert await held.record(decided._replace(run=of_run.id), guards) is None
             say(call)
-            ended, refunds = ENDS[n % 5], guards[::2] if n % 5 == 2 else ()
+            ended, refunds = ENDS[n % 5], guards if n % 5 == 2 else ()
             finished = agreed.end(call, step, plan, **ended)._replace(run=of_run.id)
-            await held.finish(finished, Settlement(refunds, places=guards[1:2]))
+            await held.finish(finished, Settlement(refunds))
 
     await asyncio.gather(*(run(number) for number in range(6)))
 

@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 from tests.ledger.agreed import (
     APPROVAL,
     LOST,
-    PLAN,
     RUN,
     UNSENT,
     a_plan,
@@ -60,6 +59,7 @@ class Work(NamedTuple):
     at: str = "idle"
     call: str = ""
     step: str = ""
+    number: int = 0  # which attempt at the step it is
 
 
 class Send(NamedTuple):
@@ -141,7 +141,7 @@ class Gate:
     def key(self, state: State) -> tuple[object, ...]:
         """What tells a state apart: not which worker does something, nor what its call is named."""
         queued = tuple((entry.event.kind, entry.event.data.get("step")) for entry in self.queued)
-        workers = tuple(sorted((work.at, work.step) for work in state.workers))
+        workers = tuple(sorted((work.at, work.step, work.number) for work in state.workers))
         sends = tuple(sorted((send.step, send.how) for send in state.sends if send.how != "unsent"))
         of_others = state.now_ms, state.crashes, state.answers
         return self.seen(state.now_ms), queued, workers, sends, of_others
@@ -218,15 +218,15 @@ def _of_workers(state: State, gate: Gate) -> Iterator[State]:
         match work:
             case Work("idle"):
                 yield from _decided(state, gate, at)
-            case Work("decided", call, step):
-                yield _recorded(state, gate, at, call, step)
-            case Work("recorded", call, step):
+            case Work("decided"):
+                yield _recorded(state, gate, at, work)
+            case Work("recorded", call, step, number):
                 if all(entry.event.call != call for entry in gate.queued):
                     sent = state._replace(sends=(*state.sends, Send(call, step)))
-                    yield _turn(sent, at, Work("sent", call, step))
-            case Work(_, call, step):
+                    yield _turn(sent, at, Work("sent", call, step, number))
+            case _:
                 for how in ENDS:
-                    yield _ended(state, at, call, step, how)
+                    yield _ended(state, at, work, how)
 
 
 def _of_people(state: State, gate: Gate) -> Iterator[State]:
@@ -260,29 +260,33 @@ def _decided(state: State, gate: Gate, at: int) -> Iterator[State]:
     for step in ATTEMPTS:
         if may_begin(step, state, gate):
             begun = state._replace(calls=state.calls + 1)
-            yield _turn(begun, at, Work("decided", f"c{state.calls}", step))
+            yield _turn(begun, at, Work("decided", f"c{state.calls}", step, _attempts(gate, step) + 1))
 
 
-def guards(step: str) -> tuple[Guard, ...]:
-    return (BUDGET, *guards_of(step, ATTEMPTS[step]), *((USE,) if step == "publish" else ()))
+def _attempts(gate: Gate, step: str) -> int:
+    plan = gate.agreements.plans.of(RUN.id)
+    return 0 if plan is None else plan.steps.get(step, Attempted()).attempts
 
 
-def _recorded(state: State, gate: Gate, at: int, call: str, step: str) -> State:
+def guards(work: Work) -> tuple[Charge, ...]:
+    return (BUDGET, *guards_of(work.step, work.number), *((USE,) if work.step == "publish" else ()))
+
+
+def _recorded(state: State, gate: Gate, at: int, work: Work) -> State:
     """What was decided is taken, or found short; in between others may have come."""
-    found = gate.balances.take(guards(step), state.now_ms)
+    _, call, step, number = work
+    found = gate.balances.take(guards(work), state.now_ms)
     if isinstance(found, Short):
         return _turn(state, at, Work())
     gate.balances.give_back(found)
     said = {"approval": APPROVAL} if step == "publish" else {}
-    queued = _act(state, Act("queue", attempt(call, step, **said), guards(step)))
-    return _turn(queued, at, Work("recorded", call, step))
+    queued = _act(state, Act("queue", attempt(call, step, **said), guards(work)))
+    return _turn(queued, at, Work("recorded", call, step, number))
 
 
-def _ended(state: State, at: int, call: str, step: str, how: str) -> State:
-    charges = tuple(guard for guard in guards(step) if isinstance(guard, Charge))
-    places = guards_of(step, ATTEMPTS[step])[1:]
-    left = Charge(f"p:{PLAN}:{step}", ATTEMPTS[step], ATTEMPTS[step])
-    settlement = Settlement(charges if how == "unsent" else (), (left,) if how == "done" else (), places)
+def _ended(state: State, at: int, work: Work, how: str) -> State:
+    call, step = work.call, work.step
+    settlement = Settlement(guards(work) if how == "unsent" else ())
     sends = tuple(send._replace(how=how) if send.call == call else send for send in state.sends)
     done = _act(state, Act("queue", end(call, step, **ENDS[how]), (), settlement))
     return _turn(done._replace(sends=sends), at, Work())

@@ -31,7 +31,6 @@ from tests.support.plans import (
 
 from toolgate.core import engine
 from toolgate.core.bundle import Bundle
-from toolgate.core.charging import closing
 from toolgate.core.codes import CODES
 from toolgate.core.model import (
     Completed,
@@ -177,7 +176,7 @@ class Followed(RuleBasedStateMachine):
         outcome, sent, state = OUTCOMES[how]
         reply = outcome.reply if isinstance(outcome, Completed) else None
         settled = engine.settlement(permit, sent, engine.billed(permit, sent, reply), 0)
-        self.run.accounts.settle(settled._replace(extra=settled.extra + closing(permit, outcome)))
+        self.run.accounts.settle(settled)
         assert permit.step is not None
         name = permit.step.step
         at, running = int(name[1:]), self.run.steps[name]

@@ -18,6 +18,7 @@ from toolgate.core.course import Courses
 from toolgate.core.mask import mask_key
 from toolgate.core.model import (
     Call,
+    Charge,
     Facts,
     Named,
     OpenedRun,
@@ -31,7 +32,7 @@ from toolgate.core.model import (
     ValidCall,
     Violation,
 )
-from toolgate.core.outputs import output_digest
+from toolgate.core.outputs import Wanted, output_digest
 from toolgate.core.plan import Attempted, LockedPlan, Plan, PlanFacts, PlanRules
 from toolgate.core.planning import PROBLEMS, Now, lock, validated
 from toolgate.load.bundle import Sources, load
@@ -212,13 +213,15 @@ class Following:
         """Finish it; None: it was surely not sent."""
         taking = permit.step
         assert taking is not None
-        given = tuple(guard for guard in permit.guards if isinstance(guard, Place))
-        self.accounts.settle(Settlement(places=given))
+        places = tuple(guard for guard in permit.guards if isinstance(guard, Place))
+        charges = tuple(guard for guard in permit.guards if isinstance(guard, Charge))
+        self.accounts.settle(Settlement(() if state else charges, places=places))
         if state is None:
             self.steps.pop(taking.step)
             return
         digests = {name: output_digest(value, KEY) for name, value in outputs.items()}
-        kept = {name: digests.get(name) for name in taking.outputs}
+        wanted = taking.outputs or Wanted((), ())
+        kept = {name: digests.get(name) for name, _ in (*wanted.of_body, *wanted.of_headers)}
         self.steps[taking.step] = Attempted(state, taking.attempt, kept)  # type: ignore[arg-type]
 
     def do(self, operation: str, arguments: Mapping[str, Any] | None = None, **outputs: Any) -> Permit:

@@ -15,7 +15,7 @@ from toolgate.core.approvers import actor_of
 from toolgate.core.canonical import digest
 from toolgate.core.codes import CODES
 from toolgate.core.environment import resources_of
-from toolgate.core.model import Facts, Json, Permit, Recovery, Refusal, UpstreamRequest, ValidCall
+from toolgate.core.model import Facts, Json, Permit, Recovery, Refusal, UpstreamRequest, ValidCall, new
 from toolgate.core.reliance import relied_on
 from toolgate.core.review import STAGE, Matter, known_json, reviewed, too_many, use_of
 from toolgate.core.suggest import shortened
@@ -31,10 +31,11 @@ _REPEAT: Final = "this same call"
 
 def approved(permit: Permit, facts: Facts, bundle: Bundle) -> Permit | Refusal:
     """The permit with the approval that it uses up, or why a person is waited for. Only for a permit that `asks`."""
-    asks = tuple(bundle.policies.statements[each] for each in permit.asks)
+    asks = [bundle.policies.statements[each] for each in permit.asks]
     whole = _approval_of_plan(permit, facts, bundle)
-    if whole is not None and all(each.approval in whole.asking.roles for each in asks):
-        return permit._replace(approval=whole.id, read=_read(permit, whole))
+    if whole is not None and {each.approval for each in asks}.issubset(whole.asking.roles):
+        valid, guards, statements, shadow, _, step, _, ids, lasting = permit
+        return new(Permit, (valid, guards, statements, shadow, _read(permit, whole), step, whole.id, ids, lasting))
     asking, approvals, at_ms = _asking(permit, asks, facts, bundle), facts.approvals, permit.valid.call.at_ms
     known = approvals.of(asking.digest, at_ms) if approvals is not None else None
     found = reviewed(asking, known, _matter(permit, asks, facts, bundle))

@@ -15,32 +15,28 @@ from toolgate.core.amounts import COUNTED, text_of
 from toolgate.core.approving import used_meanwhile
 from toolgate.core.budget import BYTES, Uncounted, exhausted, overdue, request_bytes, uncounted
 from toolgate.core.cost import NO_BILL, Bill
-from toolgate.core.course import is_idempotent
 from toolgate.core.cursor import spent
-from toolgate.core.guards import first_short, left, own_of
-from toolgate.core.lasting import NOTHING_LASTING, is_of_bytes, lasting_in
+from toolgate.core.guards import first_short, left
+from toolgate.core.lasting import NOTHING_LASTING, lasting_in
 from toolgate.core.limit import too_often
 from toolgate.core.loop import repeated
 from toolgate.core.model import (
     OWN,
     Charge,
     Facts,
-    Failed,
     Guard,
     Json,
-    Outcome,
     Pace,
     Permit,
-    Place,
     Refusal,
     Reply,
     Sent,
     Settlement,
     Short,
+    Taking,
     ValidCall,
     new,
 )
-from toolgate.core.outputs import is_done, reads_answer
 from toolgate.core.review import USES
 from toolgate.core.scope import parse_key, subject_of
 
@@ -108,9 +104,9 @@ def shortage(permit: Permit, short: Short, facts: Facts, bundle: Bundle) -> Refu
     return refusal._replace(read={**read, "short": _short_json(short, facts, others)})
 
 
-def uncontrolled(valid: ValidCall, facts: Facts, bundle: Bundle) -> tuple[Guard, ...]:
+def uncontrolled(valid: ValidCall, facts: Facts, bundle: Bundle, step: Taking | None) -> tuple[Guard, ...]:
     """What a call takes where nothing is enforced: all of it is counted, and nothing refuses it."""
-    guards = bundle.budgets.guards(valid, subject_of(valid.call, facts.run.id))
+    guards = bundle.budgets.guards(valid, subject_of(valid.call, facts.run.id, step))
     if isinstance(guards, Uncounted):
         return ()
     return tuple(guard._replace(given=_UNBOUNDED) for guard in guards if not isinstance(guard, Pace))
@@ -132,10 +128,8 @@ def settlement(permit: Permit, sent: Sent, bill: Bill, size: int) -> Settlement:
     valid, guards = permit.valid, permit.guards
     lasting = (permit.lasting or lasting_in(permit)) if guards else NOTHING_LASTING
     places, of_bytes, terms = lasting.places, lasting.of_bytes, valid.operation.terms
-    if permit.step is not None:
-        own = own_of(guards)
-        places = (*[guard for guard in own if isinstance(guard, Place)], *places)
-        of_bytes = (*[guard for guard in own if isinstance(guard, Charge) and is_of_bytes(guard.key)], *of_bytes)
+    if permit.step is not None and permit.step.of_bytes:
+        of_bytes = (*permit.step.of_bytes, *of_bytes)
     if sent == "no":
         return Settlement(_charges(guards), (), places)
     amounts = bill.amounts
@@ -171,26 +165,12 @@ def _differences(charges: Iterable[Charge], actual: Mapping[str, int]) -> tuple[
     return tuple(refunds), tuple(extra)
 
 
-def closing(permit: Permit, outcome: Outcome) -> tuple[Charge, ...]:
-    """What a step takes more of once it is done, or may be: the attempts that are left, so that no replica sends it again."""
-    taking = permit.step
-    if taking is None or not (is_done(outcome) or _is_in_doubt(permit, outcome)):
-        return ()
-    key = f"p:{taking.plan}:{taking.step}"
-    given = next((guard.given for guard in permit.guards if guard.key == key and isinstance(guard, Charge)), 0)
-    return (Charge(key, given - taking.attempt, given),) if given > taking.attempt else ()
-
-
-def _is_in_doubt(permit: Permit, outcome: Outcome) -> bool:
-    """Whether it may have been done, and may not be done twice."""
-    return isinstance(outcome, Failed) and outcome.sent != "no" and not is_idempotent(permit.valid.operation)
-
-
 def reads_reply(permit: Permit) -> bool:
     """Whether the body of the reply says what the call cost, or what later steps go by, so that it must be held whole."""
     if permit.valid.operation.terms.reads_body:
         return True
-    return permit.step is not None and reads_answer(permit.step.outputs)
+    wanted = permit.step.outputs if permit.step is not None else None
+    return wanted is not None and bool(wanted.of_body)
 
 
 def _deadlines(valid: ValidCall, budgets: Budgets) -> list[Budget]:

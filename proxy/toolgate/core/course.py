@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core.amounts import COUNTED, exactly
 from toolgate.core.model import Json
+from toolgate.core.outputs import Wanted, wanted_of
 from toolgate.core.pinned import (
     Answers,
     Compile,
@@ -50,14 +51,21 @@ class Station(NamedTuple):
     needs: tuple[int, ...]  # the places of the steps it depends on
     reads: tuple[str, ...]  # the steps whose answers its arguments are held to
     judges: tuple[str, ...]  # the steps that say whether a call may be this one: itself, those, and what it depends on
-    wanted: Mapping[str, str]  # its outputs that later steps read
+    wanted: Wanted | None  # its outputs that later steps read
     budget: tuple[tuple[str, int], ...]  # by dimension, in its own unit
     is_idempotent: bool
 
     def takes(self, arguments: Mapping[str, Json], answers: Answers) -> bool:
         """Whether a call's arguments are what the step says, as far as that is known yet."""
-        for name, each in self.pins:  # noqa: SIM110 (a generator costs as much as the comparisons)
-            if name not in arguments or not fits(each, arguments[name], answers):
+        for name, each in self.pins:
+            if name not in arguments:
+                return False
+            value = arguments[name]
+            kind = type(value)
+            if type(each) is Equal and (kind is str or kind is int):  # nearly always
+                if value != each.value or kind is not type(each.value):
+                    return False
+            elif not fits(each, value, answers):
                 return False
         return True
 
@@ -129,7 +137,7 @@ def station(step: Step, operation: Operation | None, places: Mapping[str, int], 
         tuple(places[each] for each in step.depends_on if each in places),
         reads,
         tuple(dict.fromkeys((step.id, *step.depends_on, *reads))),
-        {},
+        None,
         tuple((name, amount) for name, text in step.budget.items() if (amount := amount_in(name, text)) is not None),
         operation is not None and is_idempotent(operation),
     )
@@ -193,14 +201,14 @@ def _lane(places: Sequence[int], stations: Sequence[Station]) -> Lane:
 
 
 def _with_wanted(stations: list[Station]) -> Iterator[Station]:
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[str, dict[str, None]] = {}
     for each in stations:
         for _, pinned in each.pins:
             for read in reads_of(pinned):
-                wanted.setdefault(read.step, set()).add(read.output)
+                wanted.setdefault(read.step, {})[read.output] = None
     for each in stations:
-        names = wanted.get(each.step.id, set())
-        yield each._replace(wanted={name: text for name, text in each.step.outputs.items() if name in names})
+        names, outputs = wanted.get(each.step.id, ()), each.step.outputs
+        yield each._replace(wanted=wanted_of({name: outputs[name] for name in names if name in outputs}))
 
 
 def _is_stale(locked: LockedPlan, plan: Plan, bundle: Bundle) -> bool:

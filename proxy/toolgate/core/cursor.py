@@ -11,11 +11,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from toolgate.core import waypoints
-from toolgate.core.budget import Uncounted, amount_of, exhausted_step, uncounted
+from toolgate.core.budget import BYTES, Uncounted, amount_of, exhausted_step, uncounted
 from toolgate.core.canonical import canonical
-from toolgate.core.model import OWN, Charge, Json, Permit, Place, Refusal, Short, Taking, ValidCall, new
+from toolgate.core.model import OWN, Charge, Json, Permit, Refusal, Short, Taking, ValidCall, new
 from toolgate.core.outputs import plan_json
-from toolgate.core.pinned import Answers
 from toolgate.core.plan import NO_RULES, Attempted, PlanFacts, PlanRules, StepState
 from toolgate.core.waypoints import Follow
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from toolgate.core.model import Facts
 
 _NEVER: Final = Attempted()
+_OF_BYTES: Final = f":{BYTES}"
 # Several steps fit and none may be called now: the first of these states that one of them is in tells why.
 _TELLING: Final[tuple[StepState, ...]] = ("running", "waiting", "unknown", "failed", "done")
 
@@ -42,7 +42,7 @@ def planned(permit: Permit, facts: Facts, bundle: Bundle) -> Permit | Refusal:
     if plan is None:
         refusal = _without_plan(valid, rules)
         return permit if refusal is None else refusal._replace(read=permit.read)
-    return _followed(permit, Follow(valid, plan, bundle.courses.of(plan.locked, bundle), bundle))
+    return _followed(permit, new(Follow, (valid, plan, bundle.courses.of(plan.locked, bundle), bundle)))
 
 
 def is_required(operation: Operation, rules: PlanRules) -> bool:
@@ -76,12 +76,10 @@ def _spent(permit: Permit, taking: Taking, short: Short, plan: PlanFacts, bundle
     at = follow.course.places[taking.step]
     if guard.key.startswith("s:") and isinstance(guard, Charge):
         return exhausted_step(follow.course.stations[at].step, guard.key.rpartition(":")[2], short, permit.valid)
-    if isinstance(guard, Place):
-        return waypoints.running(follow, at, states(plan, bundle))
-    tried = plan.steps.get(taking.step, _NEVER)
-    if tried.state != "done" and tried.attempts >= follow.course.stations[at].step.attempts:
-        return waypoints.exhausted(follow, at, states(plan, bundle))
-    return waypoints.done(follow, at, states(plan, bundle))
+    every = states(plan, bundle)
+    if every[taking.step] == "ready":  # as far as is known here: another gate has begun this very attempt
+        return waypoints.running(follow, at, every)
+    return _not_now(follow, (at,))
 
 
 def _followed(permit: Permit, follow: Follow) -> Permit | Refusal:
@@ -130,6 +128,8 @@ def _without_plan(valid: ValidCall, rules: PlanRules) -> Refusal | None:
 def _chosen(follow: Follow, fitting: Sequence[int]) -> int | Refusal:
     """The place of the step that this call is, of those that it fits."""
     steps, stations = follow.plan.steps, follow.course.stations
+    if len(fitting) == 1:
+        return fitting[0] if _is_ready(follow.course, fitting[0], steps) else _not_now(follow, fitting)
     ready_now = [at for at in fitting if _is_ready(follow.course, at, steps)]
     if not ready_now:
         return _not_now(follow, fitting)
@@ -140,10 +140,9 @@ def _chosen(follow: Follow, fitting: Sequence[int]) -> int | Refusal:
 
 def _fitting(follow: Follow) -> list[int] | Refusal:
     """The step the call names, or every step of its operation that it may be by its arguments."""
-    valid, course, named = follow.valid, follow.course, follow.valid.call.step
-    answers = Answers(follow.plan.steps, follow.plan.key)
-    if named is not None:
-        return _named(follow, named, answers)
+    valid, answers, course, _ = follow
+    if valid.call.step is not None:
+        return _named(follow, valid.call.step)
     meant = [(each, course.by_operation.get(each.operation.key)) for each in (valid, *valid.also)]
     lanes = [(each.arguments, lane) for each, lane in meant if lane is not None]
     if not lanes:
@@ -154,13 +153,15 @@ def _fitting(follow: Follow) -> list[int] | Refusal:
     return waypoints.changed(follow, [(at, given) for given, lane in lanes for at in lane.places], _all(follow))
 
 
-def _named(follow: Follow, named: str, answers: Answers) -> list[int] | Refusal:
-    valid, course = follow.valid, follow.course
+def _named(follow: Follow, named: str) -> list[int] | Refusal:
+    valid, answers, course, _ = follow
     at = course.places.get(named)
     if at is None:
         return waypoints.misnamed(follow, named, at, _all(follow))
     station = course.stations[at]
-    own = next((each for each in (valid, *valid.also) if each.operation.key == station.step.operation), None)
+    own: ValidCall | None = valid
+    if valid.operation.key != station.step.operation:
+        own = next((each for each in valid.also if each.operation.key == station.step.operation), None)
     if own is None:
         return waypoints.misnamed(follow, named, at, _all(follow))
     if station.takes(own.arguments, answers):
@@ -238,21 +239,20 @@ def _are_alike(stations: Iterable[Station]) -> bool:
 def _taking(permit: Permit, follow: Follow, at: int, read: Mapping[str, Json]) -> Permit | Refusal:
     station, plan = follow.course.stations[at], follow.plan.locked.id
     step = station.step
-    budget = _budget(station, permit.valid, plan)
+    budget = _budget(station, permit.valid, plan) if station.budget else ()
     if isinstance(budget, Uncounted):
         return uncounted(permit.valid, budget)._replace(read=read)
     attempt = follow.plan.steps.get(step.id, _NEVER).attempts + 1
-    taking = new(Taking, (plan, step.id, attempt, station.wanted, step.timeout_ms))
-    key = f"p:{plan}:{step.id}"
-    charge = new(Charge, (key, 1, step.attempts, None))
-    guards = (*permit.guards, new(Place, (key + ":now", 1)), charge, *budget)
+    of_bytes = tuple([charge for charge in budget if charge.key.endswith(_OF_BYTES)]) if budget else ()
+    taking = new(Taking, (plan, step.id, attempt, station.wanted, step.timeout_ms, of_bytes))
+    # INVARIANT: one attempt by each number; who takes the next number knows how the one before has ended
+    turn = new(Charge, (f"p:{plan}:{step.id}#{attempt}", 1, 1, None))
+    guards = (*permit.guards, turn, *budget)
     valid, _, statements, shadow, _, _, approval, asks, _ = permit
     return new(Permit, (valid, guards, statements, shadow, read, taking, approval, asks, None))
 
 
 def _budget(station: Station, valid: ValidCall, plan: str) -> Sequence[Charge] | Uncounted:
-    if not station.budget:
-        return ()
     charges = []
     for dimension, given in station.budget:
         amount = amount_of(dimension, valid)

@@ -16,7 +16,6 @@ from toolgate.core.catalog import Absent, Found, Operation
 from toolgate.core.charging import (
     billed,
     claimed,
-    closing,
     held,
     reads_reply,
     reserved,
@@ -58,7 +57,7 @@ from toolgate.core.wiretext import echo
 # What the gateway asks beside `check` and `decide`: the ledger may still find a guard short, every refusal has its
 # consequence for the run, and what was permitted is settled once it ended.
 __all__ = [
-    "billed", "check", "closing", "consequence", "decide", "needs", "propose", "reads_reply", "reserved", "settle",
+    "billed", "check", "consequence", "decide", "needs", "propose", "reads_reply", "reserved", "settle",
     "settlement", "shortage",
 ]  # fmt: skip
 
@@ -132,7 +131,7 @@ def _audited(decision: Decision, valid: ValidCall, facts: Facts, bundle: Bundle)
     """A gate in mode audit sends every call that is valid, and says what it would have been; what it takes is counted."""
     if valid.call.principal is OWN:
         return decision
-    taken = uncontrolled(valid, facts, bundle)
+    taken = uncontrolled(valid, facts, bundle, decision.step if isinstance(decision, Permit) else None)
     if isinstance(decision, Permit):
         decision = held(decision, facts, bundle)
     if isinstance(decision, Permit):

@@ -15,13 +15,15 @@ from toolgate.core.model import Json
 
 Root: TypeAlias = Literal["args", "response.body", "response.header"]
 
+NOTHING: Final = object()  # what is answered where a value was asked for and there is none
 EVERY: Final = "*"  # a token that stands for every element of an array, or every value of an object
 _DOTTED: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 _WHOLE: Final = 1 << 64  # beyond, a whole number is no integer that JSON here can hold
-_FORMS: Final = "`$args.name`, `$args#/body/items/*/name`, `$response.body#/items` or `$response.header.Name`"
+_OF_ANSWER: Final = "`$response.body#/items` or `$response.header.Name`"
+_FORMS: Final = f"`$args.name`, `$args#/body/items/*/name`, {_OF_ANSWER}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,18 @@ class Expression:
             if not found:
                 return ()
         return tuple(found)
+
+    def value(self, root: Json) -> Json:
+        """Return the first value it names in `root`; NOTHING where there is none."""
+        for token in self.tokens:
+            if type(root) is dict and token != EVERY:
+                root = root.get(token, NOTHING)
+            else:
+                children = _children(root, token)
+                root = children[0] if children else NOTHING
+            if root is NOTHING:
+                break
+        return root
 
     def ids(self, root: Json) -> tuple[str, ...]:
         """Return the resource ids it names in `root`: each once, in document order; an array's are its elements."""
@@ -82,7 +96,12 @@ def parse_expression(text: str) -> Expression:
         return Expression(text, "response.body", _way(text, text.removeprefix("$response.body")))
     if text.startswith("$response.header."):
         return Expression(text, "response.header", _header(text, text.removeprefix("$response.header.")))
-    raise ValueError(f"`{text}` is not an expression; write {_FORMS}")
+    raise ValueError(f"`{text}` is not an expression; write {_forms_like(text)}")
+
+
+def _forms_like(text: str) -> str:
+    """What may have been meant."""
+    return _OF_ANSWER if text.startswith("$response") else _FORMS
 
 
 def _way(text: str, rest: str) -> tuple[str, ...]:
@@ -91,7 +110,7 @@ def _way(text: str, rest: str) -> tuple[str, ...]:
     if rest.startswith("."):
         return _dotted(text, rest[1:])
     if not rest.startswith("#/"):
-        raise ValueError(f"`{text}` is not an expression; write {_FORMS}")
+        raise ValueError(f"`{text}` is not an expression; write {_forms_like(text)}")
     if _BAD_ESCAPE.search(rest):
         raise ValueError(f"`{text}` has a `~` that is not `~0` or `~1`; a JSON Pointer writes `~` as `~0`, `/` as `~1`")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in rest[2:].split("/"))
@@ -101,7 +120,7 @@ def _dotted(text: str, names: str) -> tuple[str, ...]:
     if not _DOTTED.fullmatch(names):
         raise ValueError(
             f"`{text}` is not an expression; names after dots are letters, digits, `_` and `-`: "
-            "write others as a JSON Pointer, `$args#/body/odd name`"
+            f"write others as a JSON Pointer, `{text[: -len(names) - 1]}#/odd name`"
         )
     return tuple(names.split("."))
 

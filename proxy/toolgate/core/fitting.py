@@ -83,14 +83,20 @@ def _disallowed(operation: Operation, path: str, bundle: Bundle) -> Violation:
 def _wrong_outputs(draft: Draft) -> Iterator[Violation]:
     for name, text in draft.outputs.items():
         path = pointer(draft.place("outputs"), name)
-        try:
-            expression = parse_expression(text)
-        except ValueError as error:
-            yield Violation(path, "expression", str(error), code="plan.output", hint=_OUTPUT_HINT)
-            continue
-        if expression.root == "args":
-            message = f"{echo(text)} is no part of an answer"
+        message = _no_output(text)
+        if message is not None:
             yield Violation(path, "expression", message, code="plan.output", hint=_OUTPUT_HINT)
+
+
+def _no_output(text: str) -> str | None:
+    """Why an expression names no part of an answer."""
+    if not text.startswith("$response"):
+        return f"{echo(text)} is no part of an answer"
+    try:
+        parse_expression(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 _OUTPUT_HINT: Final = "Write `$response.body#/…` or `$response.header.Name`."

@@ -92,19 +92,10 @@ def taken_json(guards: Iterable[Guard]) -> list[Json]:
 
 def lasting_of(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
     """Those that call after call takes alike, so that what follows from them may be remembered."""
-    return guards[_own(guards) :]
-
-
-def own_of(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
-    """What a call takes of its step, its approval and loops, which stands first."""
-    return guards[: _own(guards)]
-
-
-def _own(guards: Sequence[Guard]) -> int:
-    for at, guard in enumerate(guards):
+    for at, guard in enumerate(guards):  # what a call takes of its step, its approval and loops stands first
         if guard.key[:2] not in _OF_ONE_CALL:
-            return at
-    return len(guards)
+            return guards[at:]
+    return ()
 
 
 def _arrival_after(pace: Pace, before: int, levels: Levels, at_ms: int) -> int:

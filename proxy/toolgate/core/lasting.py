@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from toolgate.core.model import Permit
 
 _OF_BYTES: Final = f":{BYTES}:"
-_OF_STEP_BYTES: Final = f":{BYTES}"
 _NOTHING_TOLD: Final = Told(())
 
 
@@ -40,13 +39,9 @@ def lasting_from(guards: tuple[Guard, ...], told: Told = _NOTHING_TOLD) -> Lasti
         len(guards),
         _written(guards),
         tuple([guard for guard in guards if isinstance(guard, Place)]),
-        tuple([guard for guard in guards if isinstance(guard, Charge) and is_of_bytes(guard.key)]),
+        tuple([guard for guard in guards if isinstance(guard, Charge) and _OF_BYTES in guard.key]),
         told,
     )
-
-
-def is_of_bytes(key: str) -> bool:
-    return _OF_BYTES in key or key.endswith(_OF_STEP_BYTES)
 
 
 def lasting_in(permit: Permit) -> Lasting:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from toolgate.core.codes import Code
     from toolgate.core.judgements import Fitting
     from toolgate.core.lasting import Lasting
+    from toolgate.core.outputs import Wanted
     from toolgate.core.plan import PlanFacts
     from toolgate.core.quota import Standing
 
@@ -332,8 +333,9 @@ class Taking(NamedTuple):
     plan: str
     step: str
     attempt: int
-    outputs: Mapping[str, str] = MappingProxyType({})  # name → `$response…` expression that a later step reads
+    outputs: Wanted | None = None  # what later steps read of its answer
     timeout_ms: int | None = None
+    of_bytes: tuple[Charge, ...] = ()  # of its own budget, what the bytes of the call settle
 
 
 Decision: TypeAlias = Permit | Refusal

@@ -6,32 +6,38 @@ RULE: of an answer nothing is kept but keyed digests: equality is all that is ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import jiter
 import orjson
 
 from toolgate.core.canonical import by_value, canonical
-from toolgate.core.expressions import EVERY, Expression, Root, parse_expression
+from toolgate.core.expressions import EVERY, NOTHING, Expression, parse_expression
 from toolgate.core.mask import MaskKey
 from toolgate.core.model import Completed, Json, Outcome, Reply
 from toolgate.core.plan import PlanFacts
 
 _FAILED_STATUS: Final = 400
-_REMEMBERED: Final = 4096
-_parsed: Final = lru_cache(maxsize=_REMEMBERED)(parse_expression)
-_NOTHING: Final = object()
 _DIGEST_BYTES: Final = 8  # enough to tell values apart, too few to hold them
 
 
-def reads_answer(wanted: Mapping[str, str]) -> bool:
-    """Whether the body of a reply must be held whole for its outputs to be read."""
-    for text in wanted.values():  # noqa: SIM110 (a generator costs as much as what it asks)
-        if _parsed(text).root == "response.body":
-            return True
-    return False
+Reads: TypeAlias = tuple[tuple[str, Expression], ...]
+
+
+class Wanted(NamedTuple):
+    """The outputs of a step that later steps read, by name."""
+
+    of_body: Reads  # for these a reply is held whole
+    of_headers: Reads
+
+
+def wanted_of(outputs: Mapping[str, str]) -> Wanted | None:
+    """Compile what later steps read; None where they read nothing."""
+    reads = [(name, parse_expression(text)) for name, text in outputs.items()]
+    of_body = tuple(each for each in reads if each[1].root == "response.body")
+    of_headers = tuple(each for each in reads if each[1].root == "response.header")
+    return Wanted(of_body, of_headers) if reads else None
 
 
 def is_done(outcome: Outcome) -> bool:
@@ -39,16 +45,17 @@ def is_done(outcome: Outcome) -> bool:
     return isinstance(outcome, Completed) and outcome.reply.status < _FAILED_STATUS
 
 
-def outputs_of(reply: Reply, wanted: Mapping[str, str], key: MaskKey) -> dict[str, str | None]:
+def outputs_of(reply: Reply, wanted: Wanted, key: MaskKey) -> dict[str, str | None]:
     """Each output that a later step reads, as a keyed digest; None where the answer does not hold it."""
-    roots: dict[Root, Json] = {}
     told: dict[str, str | None] = {}
-    for name, text in wanted.items():
-        expression = _parsed(text)
-        root = expression.root
-        if root not in roots:
-            roots[root] = _root_in(reply, root)
-        told[name] = _digest(expression, roots[root], key)
+    if wanted.of_body:
+        body = _read(reply)
+        for name, expression in wanted.of_body:
+            told[name] = _digest(expression, body, key)
+    if wanted.of_headers:
+        headers = {name.lower(): value for name, value in reply.headers}
+        for name, expression in wanted.of_headers:
+            told[name] = _digest(expression, headers, key)
     return told
 
 
@@ -62,20 +69,19 @@ def plan_json(plan: PlanFacts, steps: Iterable[str] | None = None) -> dict[str, 
 
     A step that is not told of is one that was never sent.
     """
-    known = plan.steps
-    sent = [(step, known[step]) for step in (known if steps is None else steps) if step in known]
-    return {
-        "id": plan.locked.id,
-        "digest": plan.locked.digest,
-        "steps": {step: each.state for step, each in sent},
-        "attempts": {step: each.attempts for step, each in sent if each.attempts != 1},
-        "outputs": {step: {**each.outputs} for step, each in sent if each.outputs},
-    }
-
-
-def _root_in(reply: Reply, root: Root) -> Json:
-    """What an expression is asked of."""
-    return _read(reply) if root == "response.body" else {name.lower(): value for name, value in reply.headers}
+    known, locked = plan.steps, plan.locked
+    states: dict[str, Json] = {}
+    attempts: dict[str, Json] = {}
+    outputs: dict[str, Json] = {}
+    for step in known if steps is None else steps:
+        if step not in known:
+            continue
+        states[step], tried, said = known[step]
+        if tried != 1:
+            attempts[step] = tried
+        if said:
+            outputs[step] = {**said}
+    return {"id": locked.id, "digest": locked.digest, "steps": states, "attempts": attempts, "outputs": outputs}
 
 
 def _text(value: Json) -> bytes:
@@ -89,15 +95,18 @@ def _text(value: Json) -> bytes:
 def _read(reply: Reply) -> Json:
     """The body as JSON; what is none, or is not held whole, holds no outputs."""
     if not isinstance(reply.body, bytes):
-        return _NOTHING
+        return NOTHING
     try:
         return jiter.from_json(reply.body, allow_inf_nan=False)
     except ValueError:
-        return _NOTHING
+        return NOTHING
 
 
 def _digest(expression: Expression, root: Json, key: MaskKey) -> str | None:
-    found = expression.values(root) if root is not _NOTHING else ()
+    if root is NOTHING:
+        return None
     if EVERY in expression.tokens:
-        return output_digest(list(found), key) if found else None
-    return output_digest(found[0], key) if found else None
+        every = expression.values(root)
+        return output_digest(list(every), key) if every else None
+    found = expression.value(root)
+    return None if found is NOTHING else output_digest(found, key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 from unicodedata import normalize
 
 import orjson
@@ -81,11 +81,13 @@ Pin: TypeAlias = Bound | Equal | Fitting | Members | Elements
 Compile: TypeAlias = Callable[[Json], "Judge | tuple[tuple[str, str], ...]"]
 
 
-class Answers(NamedTuple):
+class Answers(Protocol):
     """What steps answered so far, as far as it is known."""
 
-    steps: Mapping[str, Attempted]
-    key: MaskKey
+    @property
+    def steps(self) -> Mapping[str, Attempted]: ...
+    @property
+    def key(self) -> MaskKey: ...
 
 
 def bound(value: Json) -> Bound | None:

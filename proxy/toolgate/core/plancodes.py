@@ -116,7 +116,7 @@ PLAN_ROWS: Final = (
         409,
         "agent",
         "replan",
-        "Propose the plan again with POST /-/plans, without what is done.",
+        "Propose the plan again with POST /-/plans; it is judged anew, and costs one of `max_replans`.",
         "the plan was locked longer ago than `expires_s` of plans.yaml",
     ),
     Code(

@@ -6,7 +6,7 @@ arguments, a resource that a binding names) is left to the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -25,9 +25,10 @@ from toolgate.core.wiretext import echo, is_deceptive
 if TYPE_CHECKING:
     from toolgate.core.bundle import Bundle
 
-__all__ = ["PROBLEMS", "Now", "lock", "rejected", "validated"]
+__all__ = ["PROBLEMS", "Now", "lock", "rejected", "validated", "validating"]
 
 MOST_REPORTED: Final = 200
+_AT_ONCE: Final = 100  # steps that are judged without a break
 _OF_A_STEP: Final = 2  # slashes in `/steps/0`
 _LONG: Final = 10  # digits: a name of an argument may be any number
 # What can be wrong with a plan. A problem that a call would be refused for as well has that code.
@@ -66,6 +67,18 @@ def validated(
 
     `principal`: whose; None: what only holds for somebody is not asked. `now`: what a running gate knows.
     """
+    work = validating(document, principal, bundle, now)
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            return ended.value  # type: ignore[no-any-return]
+
+
+def validating(
+    document: Json, principal: Principal | None, bundle: Bundle, now: Now
+) -> Generator[None, None, Plan | tuple[Violation, ...]]:
+    """The same in parts: of a long plan each takes a while, and whoever serves others lets them go on in between."""
     wrong = list(_form(document, bundle.plans.max_steps))
     steps = document.get("steps") if isinstance(document, dict) else None
     if not isinstance(steps, list) or len(steps) > bundle.plans.max_steps:
@@ -74,6 +87,8 @@ def validated(
     wrong += faults
     proposal = Proposal(Graph(drafts, {each["stepId"] for each in steps if _has_id(each)}), principal, bundle, now)
     for check in _CHECKS:
+        if len(steps) > _AT_ONCE:
+            yield
         wrong += islice(check(proposal), MOST_REPORTED)  # each tells in the order of the document
     if wrong:
         return _reported(wrong)

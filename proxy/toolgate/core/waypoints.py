@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from toolgate.core.codes import CODES
 from toolgate.core.model import Hold, Json, Recovery, Refusal, ValidCall, Violation
-from toolgate.core.pinned import SURPLUS, UNANSWERED, Answers, hider, misfits, missing
+from toolgate.core.pinned import SURPLUS, UNANSWERED, hider, misfits, missing
 from toolgate.core.suggest import Vocabulary, shortened
 from toolgate.core.violations import MOST_VIOLATIONS
 from toolgate.core.wiretext import echo, pointer
@@ -154,12 +154,11 @@ def _unanswered(told: Refusal, stuck: Sequence[Violation], step: Step, follow: F
 def violations_of(follow: Follow, at: int, arguments: Mapping[str, Json]) -> tuple[Violation, ...]:
     """Where the arguments are not what a step says."""
     station, hidden = follow.station(at), hider(follow.valid.operation.signature.masks)
-    answers = Answers(follow.plan.steps, follow.plan.key)
     found: list[Violation] = []
     for name, pinned in station.pins:
         place = pointer("", name)
         if name in arguments:
-            found += misfits(pinned, arguments[name], place, answers, hidden)
+            found += misfits(pinned, arguments[name], place, follow.plan, hidden)
         else:
             found.append(missing(pinned, place, hidden))
     return tuple(found)

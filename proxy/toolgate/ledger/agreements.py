@@ -56,7 +56,7 @@ class Agreements:
         """Why an event is not to be queued: what it asks to be remembered is too much."""
         if event.kind != locking.PLAN_LOCKED or self.plans.has_room(locking.read_locked(event)):
             return None
-        return "the plans of your open runs are too long together; finish runs that are done, or propose a shorter plan"
+        return "the plans of your open runs are too long together"
 
     def has(self, event: Event) -> bool:
         """Whether what was locked, asked, answered or begun with a yes is known."""

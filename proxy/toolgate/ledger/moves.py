@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from toolgate.core.model import Event, Json
+from toolgate.core.model import Event, Json, new
 from toolgate.core.plan import LockedPlan
 
 _FAILED_STATUS: Final = 400
@@ -76,7 +76,7 @@ def began(event: Event) -> Began | None:
     plan, step = said.get("plan"), said.get("step")
     if event.call is None or not isinstance(plan, str) or not isinstance(step, str):
         return None
-    return Began(event.call, plan, step)
+    return new(Began, (event.call, plan, step))
 
 
 def ended(began: Began, finished: Mapping[str, Json]) -> Ended:
@@ -84,14 +84,14 @@ def ended(began: Began, finished: Mapping[str, Json]) -> Ended:
     if finished.get("sent") == "no":
         return Ended(began, None, {})
     if completes(finished):
-        return Ended(began, "done", _outputs(finished["outputs"]) if "outputs" in finished else {})
+        return new(Ended, (began, "done", _outputs(finished["outputs"]) if "outputs" in finished else {}))
     return Ended(began, "failed" if finished.get("outcome") == "completed" else "unknown", {})
 
 
 def _outputs(said: Json) -> dict[str, str | None]:
-    if not isinstance(said, Mapping):
+    if not isinstance(said, dict):
         return {}
-    return {str(name): digest if isinstance(digest, str) else None for name, digest in said.items()}
+    return {name: digest if isinstance(digest, str) else None for name, digest in said.items()}
 
 
 def attempt_json(moves: Iterable[Move]) -> dict[str, Json]:

@@ -6,19 +6,20 @@ commit on. What a run's facts show is live: the same mapping, with other values 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from toolgate.core.mask import MaskKey
+from toolgate.core.model import new
 from toolgate.core.plan import Attempted, LockedPlan, PlanFacts
 from toolgate.core.planform import size_of
 from toolgate.ledger.moves import Began, Ended
 
 MOST_FORMER: Final = 16  # digests a plan had before, by which it is still found
 MOST_BYTES: Final = 8 << 20  # of plans of one principal, as text; the values take some times as much
+MOST_CLOSED_BYTES: Final = 1 << 20  # of those, of runs that were finished: the newest of them may still be looked at
 _NEVER: Final = Attempted()
 
 
@@ -30,19 +31,26 @@ class _Course:
     steps: dict[str, Attempted]
     locks: tuple[tuple[str, int], ...]  # what it was: digest and time; the last is what it is
     size: int
-    is_closed: bool = False  # its run was finished: it is only looked at any more
+
+
+@dataclass(slots=True)
+class _Holding:
+    """What the plans of one principal take, in bytes of text."""
+
+    size: int = 0
+    closed: dict[str, int] = field(default_factory=dict)  # of runs that were finished, the oldest first
 
 
 class Plans:
     """One plan for each run."""
 
-    __slots__ = ("_by_id", "_by_run", "_key", "_open", "_sizes")
+    __slots__ = ("_by_id", "_by_run", "_held", "_key", "_open")
 
     def __init__(self, key: MaskKey) -> None:
         self._key = key
         self._by_id: dict[str, _Course] = {}
         self._by_run: dict[str, _Course] = {}
-        self._sizes: Counter[str] = Counter()  # by principal
+        self._held: dict[str, _Holding] = {}  # by principal
         self._open: dict[str, tuple[Began, Attempted]] = {}  # by call, with what the step was before
 
     # -- what is known ---------------------------------------------------------------------------------------
@@ -83,15 +91,10 @@ class Plans:
 
     def has_room(self, locked: LockedPlan) -> bool:
         """Whether one more may be remembered. SECURITY: an agent that opens run after run takes no memory of others."""
-        principal, size = locked.principal, size_of(locked.plan.steps)
-        closed = [
-            run for run, each in self._by_run.items() if each.is_closed and each.facts.locked.principal == principal
-        ]
-        for run in closed:
-            if self._sizes[principal] + size <= MOST_BYTES:
-                break
-            self.forget(run)
-        return self._sizes[principal] + size <= MOST_BYTES
+        held, size = self._held.get(locked.principal, _Holding()), size_of(locked.plan.steps)
+        while held.closed and held.size + size > MOST_BYTES:
+            self.forget(next(iter(held.closed)))
+        return held.size + size <= MOST_BYTES
 
     def lock(self, locked: LockedPlan) -> None:
         """Hold the run to a plan from here on. A revision keeps its cursor, another plan takes the place of the one before."""
@@ -103,13 +106,13 @@ class Plans:
         locks = (*(each for each in former if each[0] != locked.digest), (locked.digest, locked.locked_ms))
         course = _Course(facts, steps, locks[-MOST_FORMER:], size_of(locked.plan.steps))
         self._by_run[locked.run] = self._by_id[locked.id] = course
-        self._sizes[locked.principal] += course.size
+        self._held.setdefault(locked.principal, _Holding()).size += course.size
 
     def begin(self, began: Began) -> None:
         steps = self._steps(began.plan)
         before = steps.get(began.step, _NEVER)
         self._open[began.call] = began, before
-        steps[began.step] = Attempted("running", before.attempts + 1, before.outputs)
+        steps[began.step] = new(Attempted, ("running", before.attempts + 1, before.outputs))
 
     def end(self, ended: Ended) -> None:
         began, state, outputs = ended
@@ -121,7 +124,7 @@ class Plans:
         if state is None:
             steps[began.step] = Attempted(opened[1].state, running.attempts - 1, running.outputs)
         else:
-            steps[began.step] = Attempted(state, running.attempts, MappingProxyType(outputs))
+            steps[began.step] = new(Attempted, (state, running.attempts, MappingProxyType(outputs)))
 
     def restore(self, steps: Mapping[str, Mapping[str, Attempted]]) -> None:
         """Go on where the file ends, once its plans are locked."""
@@ -135,10 +138,14 @@ class Plans:
             course.steps.clear()
 
     def close(self, run: str) -> None:
-        """Its run was finished."""
+        """Its run was finished: it is only looked at any more."""
         course = self._by_run.get(run)
-        if course is not None:
-            course.is_closed = True
+        if course is None:
+            return
+        held = self._held[course.facts.locked.principal]
+        held.closed[run] = course.size
+        while len(held.closed) > 1 and sum(held.closed.values()) > MOST_CLOSED_BYTES:
+            self.forget(next(iter(held.closed)))
 
     def forget(self, run: str) -> None:
         course = self._by_run.pop(run, None)
@@ -146,9 +153,11 @@ class Plans:
             return
         locked = course.facts.locked
         self._by_id.pop(locked.id, None)
-        self._sizes[locked.principal] -= course.size
-        if not self._sizes[locked.principal]:
-            del self._sizes[locked.principal]
+        held = self._held[locked.principal]
+        held.size -= course.size
+        held.closed.pop(run, None)
+        if not held.size:
+            del self._held[locked.principal]
 
     def _steps(self, plan: str) -> dict[str, Attempted]:
         """The cursor of a plan; of one whose run is over, nobody asks any more."""

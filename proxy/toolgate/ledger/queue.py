@@ -33,7 +33,7 @@ from toolgate.ledger.moves import attempt_json
 from toolgate.ledger.projection import Projection, Run
 from toolgate.ledger.taken import NOTHING, PLAIN, UNCHANGED, Change, Settled, Taken, changes_of
 from toolgate.ledger.writer import ENDED, Entry, Writer
-from toolgate.ports import Journal, LedgerError
+from toolgate.ports import Journal, LedgerError, NoRoomError
 
 LINGER_S: Final = 0.02  # an event nobody waits for waits this long for company: one transaction fewer a call
 CLOSED: Final = "the ledger is closed"
@@ -304,7 +304,7 @@ class QueuedLedger:
         if event.call is None:
             why_not = self._projection.agreements.why_not(event)
             if why_not is not None:
-                raise LedgerError(why_not)
+                raise NoRoomError(why_not)
 
     def _raise_if_broken(self) -> None:
         why = self.ready()

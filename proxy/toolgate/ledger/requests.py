@@ -129,11 +129,18 @@ class Requests:
         """SECURITY: requests may be long, and an agent may ask again and again: what nobody answers any more is dropped."""
         self.pending(principal, at_ms)
         shown = self._shown[principal]
-        still = [each for each in shown if approval_at(self._approvals[each], at_ms).state in {"pending", "granted"}]
+        still = [each for each in shown if self._is_shown(self._approvals[each], at_ms)]
         for each in set(shown) - set(still):
             approval = self._approvals[each]
             self._approvals[each] = replace(approval, asking=replace(approval.asking, request={}))
+            self._told_used.pop(each, None)
         self._shown[principal] = still
+
+    def _is_shown(self, approval: Approval, at_ms: int) -> bool:
+        """Whether somebody may still answer it or use it; what a plan or a run has used is never given back."""
+        if approval.id in self._used and approval.asking.kind != "call":
+            return False
+        return approval_at(approval, at_ms).state in {"pending", "granted"}
 
     def _is_pending(self, approval_id: str, at_ms: int) -> bool:
         return approval_at(self._approvals[approval_id], at_ms).state == "pending"

@@ -16,6 +16,7 @@ from toolgate.core.model import Json
 from toolgate.core.recent import Recent
 from toolgate.core.schema import Compiled, Judge, self_contained
 from toolgate.core.wiretext import pointer
+from toolgate.load.emptiness import impossible, listed_in
 from toolgate.load.formats import OURS
 from toolgate.load.lowering import Lowering
 from toolgate.load.masks import masks_of
@@ -55,7 +56,7 @@ class Constraints:
 
 
 def _compiled(schema: Json) -> Judge | Wrong:
-    unusable = tuple(_unusable(schema, ""))
+    unusable = (*_unusable(schema, ""), *impossible(schema, ""))
     if unusable:
         return unusable
     said = Said()
@@ -69,6 +70,9 @@ def _compiled(schema: Json) -> Judge | Wrong:
         judge.compile()
     except ValueError as error:
         return (("", f"is no JSON Schema that can be enforced: {str(error).partition(chr(10))[0]}"),)
+    listed = listed_in(schema)
+    if listed and not any(map(judge.fits, listed)):
+        return (("", "no value that it lists fits the rest of it, so nothing can be sent here"),)
     return judge
 
 

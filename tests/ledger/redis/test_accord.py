@@ -97,7 +97,7 @@ async def test_a_plan_of_one_gate_holds_at_the_others(url: str) -> None:
         assert repr(steps) == repr(plan_of(second).locked.plan.steps)
         assert await second.record(attempt("c1"), guards_of()) is None
         assert not await second.catch_up(RUN.id)
-    assert {TURN.key: 1, f"p:{PLAN}:fetch": 1} == kept(url)
+    assert {TURN.key: 1, f"p:{PLAN}:fetch#1": 1} == kept(url)
 
 
 async def test_a_plan_is_found_by_its_digest(url: str) -> None:
@@ -161,7 +161,7 @@ async def test_steps_of_one_gate_are_done_at_the_others(url: str) -> None:
         for n, (state, said) in enumerate(ends.items()):
             assert await taken(first, f"c{n}", f"s{n}") is None
             await known(second, lambda n=n: steps_of(second).get(f"s{n}") == Attempted("running", 1))
-            settlement = given_back(f"s{n}") if state is None else Settlement(places=guards_of(f"s{n}")[1:])
+            settlement = given_back(f"s{n}") if state is None else Settlement()
             await first.finish(end(f"c{n}", f"s{n}", **said), settlement)
             await known(second, lambda n=n: steps_of(second)[f"s{n}"].state != "running")
         assert steps_of(first) == steps_of(second)
@@ -187,7 +187,7 @@ async def test_both_gates_go_through_a_plan_in_turn(url: str) -> None:
         for n in range(300):
             gate, step = both[n % 3 == 0], f"s{n}"
             assert await taken(gate, f"c{n}", step) is None
-            await gate.finish(end(f"c{n}", step, **DONE), Settlement(places=guards_of(step)[1:]))
+            await gate.finish(end(f"c{n}", step, **DONE), Settlement())
             if n == 150:
                 await settled(gate)
                 revised = lock(a_plan(digest="sha256:second", locked_ms=START_MS + 1), "sha256:plan")
@@ -328,10 +328,10 @@ async def test_a_gate_that_comes_back_knows_what_others_did_meanwhile(url: str, 
         held.next_in_run(calling("ann", run=RUN))
         await held.record(lock(a_plan()), (TURN,))
         assert await taken(held, "c1") is None
-        await held.finish(end("c1", **DONE), Settlement(places=guards_of()[1:]))
+        await held.finish(end("c1", **DONE), Settlement())
         await held.close()
         assert await taken(other, "c2", "publish") is None
-        await other.finish(end("c2", "publish", **DONE), Settlement(places=guards_of("publish")[1:]))
+        await other.finish(end("c2", "publish", **DONE), Settlement())
         await settled(other)
         held = opened(url, journal=path)
         assert {"fetch": Attempted("done", 1, {"series": "d1"})} == steps_of(held)
@@ -517,4 +517,4 @@ async def test_all_that_is_told_goes_one_day(redis_server: RedisServer, url: str
     assert {f"agreed:{RUN.id}", "attempt:c1"} | names <= lives.keys()
     day_ms = 86_400_000
     assert day_ms >= lives[f"taken:{USE.key}"] > 0
-    assert 30 * day_ms >= lives[f"taken:p:{PLAN}:fetch"] > 29 * day_ms
+    assert 30 * day_ms >= lives[f"taken:p:{PLAN}:fetch#1"] > 29 * day_ms
