@@ -55,6 +55,7 @@ def test_a_reader_that_reads_gets_everything(pipe: tuple[int, int]) -> None:
     thread.start()
     stream = LineStream(writer)
     stream(lines(0, 200))
+    stream.close()
     os.close(writer)
     thread.join(10)
     assert b"".join(got) == lines(0, 200)

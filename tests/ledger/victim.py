@@ -45,7 +45,7 @@ async def kill(path: Path, point: str) -> None:
         if armed and reached == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    held = opened(path, at=at)
+    held = opened(path, at=at, stdout=lambda _: None)
 
     async def call(first: int) -> None:
         nonlocal armed

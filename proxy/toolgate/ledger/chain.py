@@ -9,6 +9,7 @@ where the gate cannot reach, and `verify --head` shows a forged or shortened cha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +23,7 @@ from toolgate.core.model import Json
 # row, at_ms, kind, call, run, principal, operation, code, hash, line: what a store keeps of one event
 Stored: TypeAlias = tuple[int, int, str, str | None, str | None, str | None, str | None, str | None, bytes, bytes]
 
+_PIECE: Final = 2_047
 WRITER_STARTED: Final = "WriterStarted"
 JOURNAL_PRUNED: Final = "JournalPruned"
 
@@ -48,13 +50,23 @@ def extend(tip: Tip, bodies: Iterable[Body]) -> tuple[Tip, list[Stored]]:
         row += 1
         seq += 1
         payload = line(body, writer, seq, timestamp(body.at_ms), prev)
-        hashed = sha256(payload)
+        hashed = _hashed(payload)
         prev = hashed.hexdigest()
         rows.append(
             (row, body.at_ms, body.kind, body.call, body.run, body.principal, body.operation, body.code,
              hashed.digest(), payload)
         )  # fmt: skip
     return Tip(row, writer, seq, prev), rows
+
+
+def _hashed(payload: bytes) -> hashlib._Hash:
+    """The digest of a line. A long one is hashed in pieces: from 2,048 bytes on `hashlib` gives up the interpreter lock,
+    and whoever has it back in a busy process has waited for longer than any hashing takes.
+    """
+    hashed = sha256(payload[:_PIECE])
+    for at in range(_PIECE, len(payload), _PIECE):
+        hashed.update(payload[at : at + _PIECE])
+    return hashed
 
 
 class Check:

@@ -36,6 +36,8 @@ PACE_S: Final = 0.0005  # between the beginnings of two commits, while several c
 RETRY_S: Final = 0.5
 HEAD_S: Final = 10.0
 HEAD_EVENTS: Final = 1_000
+PRINT_S: Final = 0.05  # lines are printed so late at most: each write gives up the interpreter lock
+PRINT_BYTES: Final = 128 << 10
 PRUNE_S: Final = 600.0
 PRUNE_EVENTS: Final = 1_000
 PRUNE_PAUSE_S: Final = 0.02
@@ -105,7 +107,10 @@ class Writer:
         self._refused = 0
         self._told_away = 0
         self._broken_ms = 0
-        self._unprinted = 0
+        self._lines: list[bytes] = []  # committed and not printed, so many bytes of them, since then
+        self._lines_size = 0
+        self._lines_s = 0.0
+        self._since_head = 0
         self._unpruned = 0
         self._not_pruned: str | None = None
         now_s = seams.monotonic()
@@ -140,7 +145,7 @@ class Writer:
                 self._try_again()
             elif self._waiting:
                 self._write_group()
-            self._print_due_head()
+            self._print_due()
             self._prune_due()
         self._end()
 
@@ -174,6 +179,8 @@ class Writer:
             return 0.0
         now_s = self._seams.monotonic()
         due_s = min(self._head_s + HEAD_S, self._prune_s)
+        if self._lines:
+            due_s = min(due_s, self._lines_s + PRINT_S)
         if self.broken is not None:
             due_s = self._retry_s
         return min(max(due_s - now_s, 0.0), HEAD_S)
@@ -219,8 +226,7 @@ class Writer:
         self._seams.at("committed")
         if group:
             self._settle(group, None)
-        self._print(rows)
-        self._seams.at("printed")
+        self._count(rows)
 
     def _must_flush(self, bodies: Sequence[Body]) -> bool:
         match self._rules.sync:
@@ -288,20 +294,39 @@ class Writer:
 
     # Beside the rows
 
-    def _print(self, rows: Sequence[Stored]) -> None:
+    def _count(self, rows: Sequence[Stored]) -> None:
+        """Rows are committed; their lines are printed soon."""
         self.written += len(rows)
-        self._unprinted += len(rows)
+        self._since_head += len(rows)
         self._unpruned += len(rows)
-        self._copy(b"\n".join([*(row[9] for row in rows), b""]))
+        if self._stdout is None:
+            return
+        if not self._lines:
+            self._lines_s = self._seams.monotonic()
+        lines = [row[9] for row in rows]
+        self._lines += lines
+        self._lines_size += sum(map(len, lines))
 
-    def _print_due_head(self) -> None:
-        if not self._unprinted:
-            self._head_s = self._seams.monotonic()
-        elif self._unprinted >= HEAD_EVENTS or self._seams.monotonic() >= self._head_s + HEAD_S:
+    def _print_due(self) -> None:
+        """Print what has waited long enough, or is much."""
+        now_s = self._seams.monotonic()
+        if self._lines and (self._lines_size >= PRINT_BYTES or now_s >= self._lines_s + PRINT_S):
+            self._print()
+        if not self._since_head:
+            self._head_s = now_s
+        elif self._since_head >= HEAD_EVENTS or now_s >= self._head_s + HEAD_S:
             self._print_head()
 
+    def _print(self) -> None:
+        if self._lines:
+            lines, self._lines, self._lines_size = self._lines, [], 0
+            self._copy(b"\n".join([*lines, b""]))
+            self._seams.at("printed")
+
     def _print_head(self) -> None:
-        self._unprinted = 0
+        """Say how far the chain has come, after its lines."""
+        self._print()
+        self._since_head = 0
         self._head_s = self._seams.monotonic()
         self._copy(head_line(self._tip, self._seams.clock()))
 
@@ -339,7 +364,7 @@ class Writer:
         tip, rows = extend(self._tip, [body])
         self._store.prune(segment, rows)
         self._tip = tip
-        self._print(rows)
+        self._count(rows)
         self._unpruned = 0
 
     def _note(self, kind: str, why: str) -> None:
@@ -352,6 +377,7 @@ class Writer:
             self._try_again()
         if self.broken is None:
             self.broken = self._failure_of(self._write_last)
+        self._print()
         try:
             self._store.close()
         finally:
