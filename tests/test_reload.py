@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
@@ -156,6 +157,46 @@ async def test_a_replaced_folder_is_watched_again(tmp_path: Path) -> None:
         await touched(seen, replace)
         await settle()
         await touched(seen, lambda: (specs / "tool.yaml").write_text("y"))
+
+
+async def test_a_folder_that_stands_elsewhere_is_watched_again(tmp_path: Path) -> None:
+    """Replaced with what it stands in, or as a link that now leads to another: the old one tells nothing of either."""
+    for release in ("old", "new"):
+        (tmp_path / release / "specs").mkdir(parents=True)
+    current = tmp_path / "current"
+    current.symlink_to("old")
+    inside, linked = current / "specs", tmp_path / "linked"
+    linked.symlink_to("old/specs")
+
+    def relink(link: Path) -> None:
+        (tmp_path / "next").symlink_to(f"new/{'specs' if link is linked else ''}")
+        (tmp_path / "next").replace(link)
+
+    def exchange() -> None:
+        (tmp_path / "new").rename(tmp_path / "newest")
+        (tmp_path / "old").rename(tmp_path / "new")
+
+    for folder, act in ((inside, partial(relink, current)), (linked, partial(relink, linked)), (inside, exchange)):
+        async with watching(folder) as seen:
+            await touched(seen, act)
+            await touched(seen, lambda at=folder: (at / "tool.yaml").write_text(str(at)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="what is watched is read from Linux")
+async def test_nothing_beside_the_folders_wakes_the_gate(tmp_path: Path) -> None:
+    """A log beside them has a line for each call: the folders themselves are watched, not the place where they stand."""
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    async with watching(specs, tmp_path / "policies") as seen:
+        assert [is_watched(folder) for folder in (specs, tmp_path)] == [True, False]
+        await touched(seen, (tmp_path / "policies").mkdir)
+        assert [is_watched(folder) for folder in (specs, tmp_path / "policies", tmp_path)] == [True, True, False]
+
+
+def is_watched(folder: Path) -> bool:
+    """Whether the kernel tells this process of it."""
+    told = [file.read_text() for file in Path("/proc/self/fdinfo").iterdir() if file.exists()]
+    return any(re.search(rf"^inotify wd:\S+ ino:{folder.stat().st_ino:x} ", each, re.MULTILINE) for each in told)
 
 
 async def test_asks_during_a_reload_end_in_one_more() -> None:

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from watchfiles import Change
 from watchfiles._rust_notify import RustNotify
@@ -20,8 +21,6 @@ _CONFIGMAP_SWAP: Final = "..data"  # the symbolic link Kubernetes swaps when a C
 _DEBOUNCE_MS: Final = 300
 _STEP_MS: Final = 50
 _UNTIL_TOLD_MS: Final = 0
-_ITSELF: Final = 0  # how deep a watch looks
-_INSIDE: Final = 1
 _NO: Final = frozenset({"false", "disable", "disabled"})  # what watchfiles takes for no
 _RETRY_S: Final = 1.0
 _CLOCK_STEP_NS: Final = 20_000_000  # inodes are stamped with the time of the last tick, up to 10 ms ago
@@ -67,7 +66,7 @@ async def watch(
 ) -> None:
     """Call `changed` after every change in the folders, until cancelled.
 
-    A folder may be missing, removed or replaced (a checkout, a mount): the place where it stands is watched too.
+    A folder may be missing, removed or replaced (a checkout, a mount), by itself or with what it stands in.
     With `since_ns`, the wall clock's time before the folders were read, a change before the watch stood counts too.
     """
     wanted = tuple(folder.absolute() for folder in folders)
@@ -78,6 +77,7 @@ async def watch(
 
     await _watch_until_moved(wanted, changed, debounce_ms, armed=armed_first)
     while True:
+        await asyncio.sleep(debounce_ms / 1000)  # a checkout removes before it writes
         # What happened between two watches was seen by neither, so it counts as a change once the next one stands.
         await _watch_until_moved(wanted, changed, debounce_ms, armed=changed)
 
@@ -85,45 +85,40 @@ async def watch(
 async def _watch_until_moved(
     folders: tuple[Path, ...], changed: Callable[[], None], debounce_ms: int, *, armed: Callable[[], None]
 ) -> None:
-    moved = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_watch_places(folders, moved, debounce_ms), name="watch-places")
-        group.create_task(_watch_contents(folders, changed, moved, debounce_ms), name="watch-contents")
-        await asyncio.sleep(0)  # both have run to their first wait: the watches stand
-        armed()
-
-
-async def _watch_contents(
-    folders: tuple[Path, ...], changed: Callable[[], None], moved: asyncio.Event, debounce_ms: int
-) -> None:
+    """End once a folder itself came, went or was replaced."""
+    standing = _Standing(folders)
     present = [folder for folder in folders if folder.is_dir()]
-    if not present:
-        await moved.wait()
-        return
-    shown = _shown_in(present)
+    shown, removals = _shown_in(present), {(Change.deleted, str(folder)) for folder in present}
     try:
-        with _opened(present, _INSIDE) as watcher:
-            while await _changed(watcher, shown, moved, debounce_ms):
-                changed()
+        with _opened(present) as watcher:
+            armed()
+            while (found := await _found(watcher, standing, debounce_ms)) and removals.isdisjoint(found):
+                if any(shown(path) for _, path in found):
+                    changed()
     except (FileNotFoundError, PermissionError):
-        await _pause(moved)
+        await asyncio.sleep(_RETRY_S)
 
 
-async def _watch_places(folders: tuple[Path, ...], moved: asyncio.Event, debounce_ms: int) -> None:
-    """End once a folder itself came, went or was swapped."""
-    places = {_place(folder) for folder in folders}
-    names = {str(name) for path in places for name in (path, path.parent, path.with_name(_CONFIGMAP_SWAP))}
-    try:
-        with _opened({path.parent for path in places}, _ITSELF) as watcher:
-            await _changed(
-                watcher, lambda change, path: path in names and change is not Change.modified, moved, debounce_ms
-            )
-    except (FileNotFoundError, PermissionError):
-        await _pause(moved)
-    moved.set()
+class _Standing:
+    """Where the folders stood; the watching thread asks at each step whether that is over.
+
+    Folders above are not watched for it: each line of a log that is written there would wake the gate. A folder that was
+    removed and made anew may look the same, so its removal is heeded too.
+    """
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self._folders = folders
+        self._stood = self._stand()
+        self.is_left = False  # nobody watches any more
+
+    def is_set(self) -> bool:
+        return self.is_left or self._stand() != self._stood
+
+    def _stand(self) -> list[tuple[int, int] | None]:
+        return [_identity(folder) for folder in self._folders]
 
 
-def _opened(folders: Iterable[Path], depth: Literal[0, 1]) -> RustNotify:
+def _opened(folders: Iterable[Path]) -> RustNotify:
     """A watch that stands when this returns.
 
     It is what `watchfiles.awatch` asks, by way of anyio: that would be 20 ms more to start, and a megabyte.
@@ -133,7 +128,7 @@ def _opened(folders: Iterable[Path], depth: Literal[0, 1]) -> RustNotify:
         debug=False,
         force_polling=_must_poll(),
         poll_delay_ms=_DEBOUNCE_MS,
-        recursive=depth == _INSIDE,
+        recursive=True,
         ignore_permission_denied=False,
     )
 
@@ -144,42 +139,33 @@ def _must_poll() -> bool:
     return said.lower() not in _NO if said else "microsoft-standard" in os.uname().release.lower()
 
 
-async def _changed(
-    watcher: RustNotify, counts: Callable[[Change, str], bool], moved: asyncio.Event, debounce_ms: int
-) -> bool:
-    """Wait for a change that counts; False once `moved` is set instead, which a cancelled wait does itself."""
-    loop = asyncio.get_running_loop()
-    while not moved.is_set():
-        asked = loop.run_in_executor(None, watcher.watch, debounce_ms, _STEP_MS, _UNTIL_TOLD_MS, moved)
-        try:
-            found = await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            moved.set()  # the thread looks at it at each step, and the watch is closed only after it has ended
-            await asyncio.wait([asked])
-            raise
-        if isinstance(found, set) and any(counts(Change(kind), path) for kind, path in found):
-            return True
-    return False
+async def _found(watcher: RustNotify, standing: _Standing, debounce_ms: int) -> AbstractSet[tuple[int, str]]:
+    """Wait for changes; none once the folders stand elsewhere."""
+    asked = asyncio.get_running_loop().run_in_executor(
+        None, watcher.watch, debounce_ms, _STEP_MS, _UNTIL_TOLD_MS, standing
+    )
+    try:
+        found = await asyncio.shield(asked)
+    except asyncio.CancelledError:
+        standing.is_left = True  # the thread looks at it at each step, and the watch is closed only after it has ended
+        await asyncio.wait([asked])
+        raise
+    return found if isinstance(found, set) else frozenset()
 
 
-async def _pause(moved: asyncio.Event) -> None:
-    """Wait before watching again what could not be watched."""
-    await asyncio.sleep(_RETRY_S)
-    moved.set()
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
-def _place(folder: Path) -> Path:
-    """The folder, or the nearest part of its path that is missing: the name to wait for."""
-    while not folder.parent.is_dir() and folder.parent != folder:
-        folder = folder.parent
-    return folder
-
-
-def _shown_in(folders: list[Path]) -> Callable[[Change, str], bool]:
+def _shown_in(folders: list[Path]) -> Callable[[str], bool]:
     """Whether a path counts: nothing under a name that starts with a dot, but for the ConfigMap's swap."""
     roots = tuple({root for folder in folders for root in (folder, folder.resolve())})
 
-    def counts(_change: Change, path: str) -> bool:
+    def counts(path: str) -> bool:
         inside = next((Path(path).relative_to(root) for root in roots if Path(path).is_relative_to(root)), Path(path))
         return all(not part.startswith(".") or part == _CONFIGMAP_SWAP for part in inside.parts)
 

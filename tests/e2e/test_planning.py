@@ -273,7 +273,10 @@ def test_whoever_shares_the_agents_port_cannot_answer_for_it(world: World, plan:
 
 
 def test_a_plan_is_an_artifact(world: World, plan: Plan, tmp_path: Path) -> None:
-    """Story 6: a locked plan is fetched by its digest, checked, compared and read as a value; the four assertions hold."""
+    """Story 6: a locked plan is fetched by its digest, compared and read as a value; its figures are what was measured.
+
+    How high a figure may be is asserted where the APIs answer what they are told to: here it is this machine's own.
+    """
     agent = Agent(world)
     digest = agent.propose(plan.document).json["digest"]
     for step in ("fetch", "throttle", "memory", "disk", "detect"):
@@ -283,11 +286,11 @@ def test_a_plan_is_an_artifact(world: World, plan: Plan, tmp_path: Path) -> None
     exported.write_text(json.dumps(agent.ask("GET", f"/-/plans/{digest}").json["document"]))
     operate(world, "plan", "diff", str(exported), str(exported))
     locked = read_plan(exported)
-    step, average = locked.step("DetectAnomalies"), published["summary"]["cpu"]["avg"]
+    step, measured = locked.step("DetectAnomalies"), agent.answers["fetch"]["aggregate"]["value"]
 
     assert locked.steps[0].name == "FetchMetrics"
     assert "RemoveMetric" not in locked.steps
-    assert average < 95
+    assert published["summary"]["cpu"]["avg"] == measured
     assert step.timeout < ms(500)
 
 

@@ -3,7 +3,7 @@
 RULE: everything is built here, in order; nothing built here is reached by a global name. The modules beside this page
 build one part each and know nothing of this page:
 
-    memory   what the collector looks at        state     the ledger, the shared store, masking, runs
+    memory   what need not be kept in mind      state     the ledger, the shared store, masking, runs
     people   who is told by webhook             serving   the gateway, its bundle and how that is replaced
     parts    what all of these share            doors     the listeners        gauges   what is measured of all this
 """

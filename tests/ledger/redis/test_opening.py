@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests.ledger.redis.stores import access_of, kept, made_ready, reached, settled
+from tests.ledger.redis.stores import PATIENT_S, access_of, kept, made_ready, reached, settled
 from tests.ledger.world import START_MS, Clock, decided, finished, opened, take
 from tests.support.redis_server import RedisServer
 
@@ -46,7 +46,7 @@ def guarded(redis_server: RedisServer) -> Iterator[RedisServer]:
 async def test_a_user_with_a_password_and_no_more_rights_than_needed(guarded: RedisServer) -> None:
     """The commands docs/redis.md lists are enough, and a wrong password is told as one."""
     url = guarded.url.replace("redis://", "redis://gate@")
-    access = Access(prefix="guarded", password=lambda: "open sesame", skew_ms=access_of("").skew_ms)
+    access = replace(access_of(f"#guarded@{PATIENT_S}"), password=lambda: "open sesame")
     store = reach(url, access)
     begin(store, "first", 0)
     store.close()
@@ -162,7 +162,7 @@ async def test_tls_is_verified(redis_server: RedisServer, tmp_path: Path) -> Non
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    ready = made_ready(redis_server.url)
+    ready = made_ready(redis_server.url, PATIENT_S)
     files = {"cert": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
     access = replace(access_of(ready), ca_file=tmp_path / "ca.pem", **files)
     with tls_before(redis_server.port, context) as port:
