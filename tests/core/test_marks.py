@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -90,12 +91,15 @@ ASKED = st.builds(
 )
 
 
+T = TypeVar("T", bound=Hashable)
+
+
 def projection(condition: str) -> Projection:
     (statement,) = statements(f"forbid (principal, action, resource) when {{ {condition} }};")
     return Projection(reads(statement.template), QUERY, lambda: arguments_kind(QUERY, {}), SHAPES, Recent(1 << 20))
 
 
-def found(of: Callable[[Question], Hashable], asked: Question) -> Hashable:
+def found(of: Callable[[Question], T], asked: Question) -> T | None:
     """What is answered; None where it cannot be told."""
     try:
         return of(asked)
@@ -114,6 +118,8 @@ def test_equal_marks_mean_that_the_same_is_told(condition: str, asked: list[Ques
         mark, said = found(told_by.mark, each), found(told_by.tell, each)
         assert told.setdefault(mark, said) == said
         assert mark is not None or said is None
+        if mark is not None:
+            assert said == found(partial(told_by.tell_marked, marks=mark), each)
 
 
 @given(st.lists(ASKED, min_size=2, max_size=8))
@@ -135,4 +141,4 @@ def test_a_mark_costs_no_more_than_it_must() -> None:
     other = question(QUERY, {"body": {"name": "x", "count": 2}}, run=RunFacts(calls=2), now_ms=1)
 
     assert told_by.mark(one) == told_by.mark(other)
-    assert not any(isinstance(each, bytes) and each for each in told_by.mark(one))  # type: ignore[attr-defined]
+    assert not any(isinstance(each, bytes) and each for each in told_by.mark(one))

@@ -30,7 +30,7 @@ from toolgate.core.model import Principal, Resource
 from toolgate.core.policies import Policies
 from toolgate.core.policy import Ruling, Statement
 from toolgate.core.projection import MOST_CONTEXT, MOST_ID
-from toolgate.core.recent import Recent
+from toolgate.core.recent import OfThing, Recent
 
 ADMIN = {"__entity": {"type": "Role", "id": "admin"}}
 
@@ -297,6 +297,17 @@ def test_recent_forgets_what_nobody_asks_for():
     assert recent.get(2) is None
     assert len(recent) <= 8
     assert recent.keep(99, "x" * 100) == recent.get(99)
+
+
+def test_what_follows_from_a_thing_is_known_by_which_thing_it_is():
+    """It is worked out once for a thing in use; another one that is equal, or has its place in memory, is another."""
+    followed: list[list[str]] = []
+    lengths = OfThing(lambda thing: followed.append(thing) or len(thing), 4)
+    thing = ["a", "b"]
+
+    assert [2, 2] == [lengths.of(thing), lengths.of(thing)]
+    assert [thing] == followed
+    assert [*range(100)] == [lengths.of(["x"] * number) for number in range(100)]
 
 
 # -- many ----------------------------------------------------------------------------------------------------------

@@ -36,11 +36,13 @@ from toolgate.core.model import (
     Wire,
     new,
 )
+from toolgate.core.recent import OfThing
 from toolgate.core.wiretext import pointer
 
 # SECURITY: what an agent sends where nothing says which of it is secret, or did not send in the form its masks describe.
 _UNREAD: Final = ("/query", "/headers", "/body", "/asked/arguments")
 _SHORT: Final = 1024  # bytes of a body that are encoded again in less time than it takes to find out that they are JSON
+_REMEMBERED: Final = 128  # refusals
 
 
 class Place(NamedTuple):
@@ -79,10 +81,18 @@ def _taken(permit: Permit) -> list[Json]:
 
 def refused(call: Call, counted: Consequence, bundle: Bundle, place: Place, asked: Mapping[str, Json]) -> Event:
     """`Decided: refuse`. Nothing is sent; nobody waits for the disk."""
-    refusal = counted.refusal
+    refusal, signature = counted.refusal, counted.signature
     data = _head(call, refusal.operation, bundle, place)
     data |= asked
-    data |= {
+    data |= _REFUSALS.of(refusal)
+    if signature:
+        data["signature"] = signature
+    return new(Event, ("Decided", call.at_ms, data, call.id, place.run, False))
+
+
+def _refusal_json(refusal: Refusal) -> Mapping[str, Json]:
+    """What a refusal says, whoever is told it. What it is counted by, the ledger adds."""
+    data: dict[str, Json] = {
         "decision": "refuse",
         "stage": refusal.stage,
         "code": refusal.code.code,
@@ -91,16 +101,15 @@ def refused(call: Call, counted: Consequence, bundle: Bundle, place: Place, aske
         "violations": [violation_json(violation) for violation in refusal.violations],
         "statements": refusal.statements,
     }
-    if counted.signature:
-        data["signature"] = counted.signature
-    if counted.guards:
-        data["charges"] = taken_json(counted.guards)
     if refusal.read is not None and "plan" in refusal.read:
         data["plan"] = refusal.read["plan"]["id"]
     if refusal.recovery.approval is not None:
         data["approval"] = refusal.recovery.approval
     _add_read(data, refusal.read, refusal.shadow)
-    return Event("Decided", call.at_ms, data, call.id, place.run)
+    return data
+
+
+_REFUSALS: Final = OfThing(_refusal_json, _REMEMBERED)
 
 
 def _add_read(data: dict[str, Json], read: Mapping[str, Json] | None, shadow: Shadow | None) -> None:

@@ -17,6 +17,7 @@ import orjson
 from toolgate.core.codes import CODES
 from toolgate.core.journal import total
 from toolgate.core.model import OWN, Call, Charge, Facts, Json, LoopFacts, Recovery, Refusal, ValidCall, new
+from toolgate.core.recent import OfThing
 from toolgate.core.scope import Subject, subject_of
 from toolgate.core.window import RollingWindow
 
@@ -30,6 +31,7 @@ TOGETHER_MS: Final = 250  # no model reads an answer and asks again in less: wha
 _AGAIN: Final = 2
 _IDENTICAL: Final = f"l:{IDENTICAL_CALLS}:"
 _DIGEST_BYTES: Final = 8
+_REMEMBERED: Final = 128  # refusals
 # Whoever froze or stopped this knows of it: nothing more is counted.
 _ENDED: Final = frozenset({"gateway.frozen", "run.stopped", "tool.disabled"})
 # RFC 8785 §3.2.2.3: `1.0` is written `1`; a text that holds as much is left as it is.
@@ -113,9 +115,9 @@ def consequence(call: Call, refusal: Refusal, facts: Facts, bundle: Bundle) -> C
     loops = bundle.budgets.loops
     if not loops.counts_refusals or call.principal is OWN or refusal.is_passing or refusal.code.code in _ENDED:
         return Consequence(refusal)
-    signature, attempt = signature_of(refusal), _attempt(call, facts, loops)
+    signature, attempt = _SIGNATURES.of(refusal), _attempt(call, facts, loops)
     repeats = again(facts.loops, signature, call.at_ms).repeats
-    counted = Consequence(refusal, signature, (attempt,) if attempt is not None else ())
+    counted = new(Consequence, (refusal, signature, (attempt,) if attempt is not None else (), None))
     if bundle.mode != "enforce":
         return counted
     if loops.identical_refusals is not None and repeats >= loops.identical_refusals:
@@ -147,6 +149,9 @@ def signature_of(refusal: Refusal) -> str:
     return _digest(text.encode("utf-8", "surrogatepass"))
 
 
+_SIGNATURES: Final = OfThing(signature_of, _REMEMBERED)
+
+
 def _digest(content: bytes) -> str:
     return blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
@@ -159,7 +164,12 @@ def _begun(operation: str) -> bytes:
 def _attempt(call: Call, facts: Facts, loops: Loops) -> Charge | None:
     if loops.denied_attempts is None:
         return None
-    return Charge(f"l:{DENIED_ATTEMPTS}:{subject_of(call, facts.run.id).run}", 1, loops.denied_attempts)
+    return _attempt_of(subject_of(call, facts.run.id).run, loops.denied_attempts)
+
+
+@lru_cache(maxsize=1024)  # INVARIANT: bounded, and follows from its arguments alone
+def _attempt_of(run: str, given: int) -> Charge:
+    return Charge(f"l:{DENIED_ATTEMPTS}:{run}", 1, given)
 
 
 def _firmer(refusal: Refusal, repeats: int, left: int) -> Refusal:

@@ -67,11 +67,15 @@ def mark_by_telling(tell: Callable[[Json], Json]) -> Mark:
     return lambda value: orjson.dumps(tell(value))
 
 
-def weight_of(mark: Hashable) -> int:
-    """How many bytes, about, the texts of a mark take."""
-    if isinstance(mark, tuple):
-        return sum(map(weight_of, mark))
-    return len(mark) if isinstance(mark, str | bytes) else 0
+def weight_of(marks: tuple[Hashable, ...]) -> int:
+    """How many bytes, about, the texts of marks take."""
+    weight = 0
+    for mark in marks:
+        if isinstance(mark, (str, bytes)):
+            weight += len(mark)
+        elif isinstance(mark, tuple):
+            weight += weight_of(mark)
+    return weight
 
 
 def _mark_of_member(kind: Fields, name: str, want: Wanted) -> Mark | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -46,3 +47,22 @@ class Recent(Generic[K, V]):
         self._younger[key] = value
         self._taken += weight
         return value
+
+
+class OfThing(Generic[T, V]):
+    """What follows from a thing alone, found again by which thing it is: a thing that is told again is the same one.
+
+    It holds the thing, so that its id stays its own.
+    """
+
+    __slots__ = ("_follow", "_known")
+
+    def __init__(self, follow: Callable[[T], V], most: int) -> None:
+        self._follow = follow
+        self._known: Recent[int, tuple[T, V]] = Recent(most)
+
+    def of(self, thing: T) -> V:
+        known = self._known.get(id(thing))
+        if known is None:
+            known = self._known.keep(id(thing), (thing, self._follow(thing)))
+        return known[1]

@@ -6,7 +6,7 @@ Whatever is not a clear answer is an `error`, and an error refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from cedarpy import Entities
@@ -17,7 +17,7 @@ from toolgate.core.conversion import Untold
 from toolgate.core.kinds import Fields, Kind
 from toolgate.core.marks import weight_of
 from toolgate.core.policy import NOT_ALLOWED, NOTHING_NEEDED, Needed, Question, Ruled, Ruling, Statement
-from toolgate.core.projection import Attributes, Projection, Told, run_journal
+from toolgate.core.projection import Attributes, Marks, Projection, Told, run_journal
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
 from toolgate.core.slices import Ids, Library
@@ -42,11 +42,11 @@ class Memory:
     __slots__ = ("alone", "attributes", "entities", "rulings")
 
     def __init__(self) -> None:
-        self.rulings: Recent[tuple[Rulings, Hashable], Ruled] = Recent(
+        self.rulings: Recent[tuple[Rulings, Marks], Ruled] = Recent(
             _MOST_REMEMBERED, lambda key, _: _A_RULING + weight_of(key[1])
         )
         # By what is told of who asks about what: calls differ in their arguments more often.
-        self.entities: Recent[tuple[Rulings, Hashable], Entities] = Recent(
+        self.entities: Recent[tuple[Rulings, Marks], Entities] = Recent(
             _MOST_ENTITIES, lambda key, _: _ENTITIES + _PER_BYTE * weight_of(key[1])
         )
         self.alone: Recent[tuple[Rulings, str], Projection] = Recent(_MOST_ALONE)  # of single statements
@@ -99,8 +99,8 @@ class Rulings:
         except Untold as untold:
             return Ruled(self._untold(question, untold), self.needed.read_of(question))
 
-    def _ruled_anew(self, key: tuple[Rulings, Hashable], question: Question) -> Ruled:
-        ruled = Ruled(self._decide(self._projection.tell(question)), self.needed.read_of(question))
+    def _ruled_anew(self, key: tuple[Rulings, Marks], question: Question) -> Ruled:
+        ruled = Ruled(self._decide(self._projection.tell_marked(question, key[1])), self.needed.read_of(question))
         if not self._projection.tells_time:
             self._memory.rulings.keep(key, ruled)
         return ruled
