@@ -17,7 +17,8 @@ from toolgate.ledger import FileJournal, QueuedLedger
 from toolgate.ledger.chain import Stored
 from toolgate.ledger.moves import Began, Ended, Followed, Unused, Used
 from toolgate.ledger.redo import redo_of, redone
-from toolgate.ledger.sqlite import MOST_BEHIND, SqliteStore
+from toolgate.ledger.sqlite import MOST_BEHIND, SWEPT_MS, SqliteStore
+from toolgate.ledger.taken import PLAIN, Change, Taken, change_of, sum_of
 from toolgate.ledger.writer import PRUNE_EVENTS
 from toolgate.ports import LedgerError
 
@@ -126,6 +127,28 @@ def test_tables_that_cannot_follow_stop_the_journal_in_the_end(path: Path) -> No
             store.sweep(START_MS)
         with pytest.raises(LedgerError, match=r"tables cannot be brought up to date: .*no such table: paces"):
             store.write([filler(MOST_BEHIND + 2_000)], (), flush=False)
+
+
+def test_what_is_over_is_looked_for_now_and_then(path: Path) -> None:
+    """That costs the more the more runs are open, so not with every thousand rows; the tables follow those nevertheless."""
+    with closing(SqliteStore(path, lambda _: None)) as store, closing(sqlite3.connect(path)) as db:
+        store.recover(START_MS, 1_000)
+        store.sweep(START_MS)
+        kept = []
+        for row, at_ms in enumerate((START_MS + 1, START_MS + SWEPT_MS - 1, START_MS + SWEPT_MS), 1):
+            over = Change(f"b:over:calls:{at_ms}", 0, 1, START_MS)
+            store.write([filler(row)], [Taken((over,))], flush=False)
+            store.sweep(at_ms)
+            assert (row,) == db.execute("select row from counted").fetchone()
+            kept.append(db.execute("select count(*) from balances").fetchone()[0])
+        assert [1, 2, 0] == kept
+
+
+def test_turns_of_steps_are_not_kept(path: Path) -> None:
+    """A number is asked for once: the step itself keeps how many there were, also when one was never sent."""
+    turn, paid = Charge("p:plan_1:s#1", 1, 1), Charge("b:all:usd", 5, 10)
+    taken = [Taken((), (turn, paid), START_MS), Taken((change_of(turn, -1, START_MS),))]
+    assert [("b:all:usd", PLAIN, 5, None)] == sum_of(taken)
 
 
 def filler(row: int) -> Stored:

@@ -100,6 +100,50 @@ def test_what_is_plain_is_known() -> None:
         assert familiar.read(data) == (parsed(data), len(data))
 
 
+STEP = b"Toolgate-Step: s1\r\n"
+OF_A_STEP = GET.replace(b"Authorization", STEP + b"Authorization")
+
+
+def test_a_block_is_known_whatever_step_it_names() -> None:
+    """Calls of a plan differ in that and in nothing else; each is read as the parser reads it."""
+    familiar = known(OF_A_STEP)
+    for step in (b"s1", b"s2", b"!~", b"x" * 128):
+        data = OF_A_STEP.replace(b"s1", step)
+        assert familiar.read(data) == (parsed(data), len(data))
+
+
+@given(st.one_of(st.binary(max_size=6), st.text(alphabet="s1 \t\r\n\x00:é", max_size=8).map(str.encode)))
+def test_what_stands_for_a_step_is_read_as_the_parser_reads_it(step: bytes) -> None:
+    """Or not at all: nothing that is no id, or is more than one, is taken for the id of a step."""
+    data = OF_A_STEP.replace(b"s1", step)
+    found = known(OF_A_STEP).read(data)
+    assert found is None or found == (parsed(data), len(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GET,
+        OF_A_STEP.replace(b"s1", b""),
+        OF_A_STEP.replace(b"s1", b"x" * 129),
+        OF_A_STEP.replace(STEP, STEP + STEP),
+        OF_A_STEP.replace(STEP, STEP + STEP.lower()),
+        OF_A_STEP.replace(b"to see", b"Toolgate-Step: s2"),
+        OF_A_STEP.replace(STEP, b"X: Toolgate-Step: s1\r\n"),
+        OF_A_STEP.replace(STEP, STEP.lower()),
+    ],
+)
+def test_only_the_id_of_a_step_may_differ(data: bytes) -> None:
+    """A block without one, with a longer one, with two, or one that names it elsewhere is another block."""
+    assert known(OF_A_STEP).read(data) is None
+
+
+def test_a_block_without_a_step_is_no_block_with_one() -> None:
+    """Neither stands in for the other."""
+    familiar = known(GET)
+    assert familiar.read(OF_A_STEP) is None
+
+
 def test_nothing_but_one_whole_request_is_learned() -> None:
     """Bytes before it, behind it or missing of it: then nobody knows what the parser still holds."""
     familiar = Familiar(ANY)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, assert_never
 
@@ -43,6 +43,10 @@ delete from kept where name = ?1 and kind = ?2 and number <=
 _STEP: Final = """
 select cast(state as text), cast(before as text), attempts, cast(outputs as text), cast(call as text)
 from steps where plan = ? and step = ?
+"""
+_DONE: Final = """
+insert into steps (plan, step, state, attempts, outputs, call) values (?,?,?,1,?,?) on conflict (plan, step) do update
+set state = excluded.state, before = null, attempts = attempts + 1, outputs = excluded.outputs, call = excluded.call
 """
 _PUT: Final = "insert or replace into steps (plan, step, state, before, attempts, outputs, call) values (?,?,?,?,?,?,?)"
 
@@ -82,28 +86,43 @@ def _plain(value: object) -> object:
 
 def follow(db: sqlite3.Connection, moves: Iterable[Followed]) -> None:
     """Follow what calls did to steps and approvals, in its order; a step is written once, however often it moved."""
-    steps: dict[tuple[str, str], _Step] = {}
+    steps: dict[tuple[str, str], list[Began | Ended]] = {}
     for move in moves:
         match move:
-            case Began(call, plan, name):
-                _begin(_step(db, steps, plan, name), call)
-            case Ended((call, plan, name), state, outputs):
-                _end(_step(db, steps, plan, name), call, state, outputs)
+            case Began(_, plan, step) | Ended((_, plan, step)):
+                steps.setdefault((plan, step), []).append(move)
             case Used(approval, by):
                 db.execute("insert or ignore into uses values (?, ?)", (approval, by))
             case Unused(approval, by):
                 db.execute("delete from uses where approval = ? and used_by = ?", (approval, by))
             case _:
                 assert_never(move)
-    db.executemany(_PUT, [(*at, *astuple(steps[at])) for at in sorted(steps) if steps[at].call is not None])
+    _follow_steps(db, steps)
 
 
-def _step(db: sqlite3.Connection, known: dict[tuple[str, str], _Step], plan: str, name: str) -> _Step:
-    step = known.get((plan, name))
-    if step is None:
-        row = db.execute(_STEP, (plan, name)).fetchone()
-        step = known[plan, name] = _Step(*row) if row else _Step()
-    return step
+def _follow_steps(db: sqlite3.Connection, steps: Mapping[tuple[str, str], list[Began | Ended]]) -> None:
+    whole: list[tuple[str, ...]] = []  # of one attempt that began and ended, as nearly all: what was before is not read
+    others: list[tuple[object, ...]] = []
+    for at in sorted(steps):
+        first, last = steps[at][0], steps[at][-1]
+        if len(steps[at]) == 2 and isinstance(last, Ended) and first == last.began and last.state is not None:  # noqa: PLR2004
+            whole.append((*at, last.state, _outputs(last.outputs), last.began.call))
+        else:
+            others += _moved(db, at, steps[at])
+    db.executemany(_DONE, whole)
+    db.executemany(_PUT, others)
+
+
+def _moved(db: sqlite3.Connection, at: tuple[str, str], moves: Iterable[Began | Ended]) -> Iterator[tuple[object, ...]]:
+    row = db.execute(_STEP, at).fetchone()
+    step = _Step(*row) if row else _Step()
+    for move in moves:
+        if isinstance(move, Began):
+            _begin(step, move.call)
+        else:
+            _end(step, move.began.call, move.state, move.outputs)
+    if step.call is not None:
+        yield *at, step.state, step.before, step.attempts, step.outputs, step.call
 
 
 def _begin(step: _Step, call: str) -> None:
@@ -118,9 +137,15 @@ def _end(step: _Step, call: str, state: str | None, outputs: Mapping[str, str | 
             step.state, step.before = step.before, None
     elif step.call == call:
         step.state, step.before = state, None
-        step.outputs = orjson.dumps({**outputs}).decode()
+        step.outputs = _outputs(outputs)
     else:  # the next attempt has begun already: what the one before came to is what the step was before that
         step.before = state
+
+
+def _outputs(outputs: Mapping[str, str | None]) -> str:
+    if not outputs:
+        return "{}"
+    return orjson.dumps({**outputs}).decode()
 
 
 # -- at a start ----------------------------------------------------------------------------------------------

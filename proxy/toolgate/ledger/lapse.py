@@ -16,7 +16,8 @@ _DAY_MS: Final = 86_400_000
 _RUN: Final = re.compile(
     r"(?<![^:,])(?:(?:run|apr)_[0-9A-HJKMNP-TV-Z]{26}(?![^:,])|plan_[0-9A-HJKMNP-TV-Z]{26}(?![^:,/]))"
 )
-OF_PLAN: Final = ("p:", "s:")
+OF_TURN: Final = "p:"  # one attempt at a step
+OF_PLAN: Final = (OF_TURN, "s:")
 _LONGEST_MS: Final = 33 * _DAY_MS  # no calendar window lasts longer
 _COLONS: Final = (
     4  # of `b:<budget>:<dimension>:<scope>:<period>`; a key without a period has fewer, and no part holds one

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import assert_never
 
 import orjson
 
-from toolgate.core.model import Json
+from toolgate.core.model import Json, new
 from toolgate.ledger.moves import Began, Ended, Followed, Kept, Move, Unused, Used
 from toolgate.ledger.taken import Change, Taken, sum_of
-
-_BEGAN: Final = "began"
-_ENDED: Final = "ended"
-_USED: Final = "used"
-_UNUSED: Final = "unused"
 
 
 def redo_of(taken: Sequence[Taken], moves: Iterable[Move]) -> bytes | None:
@@ -70,27 +65,31 @@ def redone(redos: Iterable[bytes]) -> Redone:
 
 def _said(move: Followed) -> tuple[Json, ...]:
     match move:
-        case Began(call, plan, step):
-            return _BEGAN, call, plan, step
-        case Ended((call, plan, step), state, outputs):
-            return _ENDED, call, plan, step, state, dict(outputs)
-        case Used(approval, by):
-            return _USED, approval, by
-        case Unused(approval, by):
-            return _UNUSED, approval, by
+        case Began():
+            return ("began", *move)
+        case Ended():
+            began, state, outputs = move
+            return ("ended", *began, state, {**outputs} if outputs else {})
+        case Used():
+            return ("used", *move)
+        case Unused():
+            return ("unused", *move)
         case _:
             assert_never(move)
 
 
 def _read(said: Sequence[Json]) -> Followed:
-    match said:
-        case [kind, call, plan, step] if kind == _BEGAN:
-            return Began(call, plan, step)
-        case [kind, call, plan, step, state, outputs] if kind == _ENDED:
-            return Ended(Began(call, plan, step), state, outputs)
-        case [kind, approval, by] if kind == _USED:
-            return Used(approval, by)
-        case [kind, approval, by] if kind == _UNUSED:
-            return Unused(approval, by)
+    kind, *values = said
+    match kind:
+        case "began":
+            call, plan, step = values
+            return new(Began, (call, plan, step))
+        case "ended":
+            call, plan, step, state, outputs = values
+            return new(Ended, (new(Began, (call, plan, step)), state, outputs))
+        case "used":
+            return Used(*values)
+        case "unused":
+            return Unused(*values)
         case _:
             raise ValueError("no move")

@@ -26,7 +26,7 @@ from toolgate.ledger.moves import Kept, Move
 from toolgate.ledger.redo import redo_of
 from toolgate.ledger.run_counts import RunCounts
 from toolgate.ledger.schema import begin, connect, damaged, reason
-from toolgate.ledger.states import TURNS, States, forget_runs, sweep, turn
+from toolgate.ledger.states import TURNS, States, Swept, forget_runs, sweep, turn
 from toolgate.ledger.store import Keep, Orphan, Recovered, Segment
 from toolgate.ledger.taken import Taken
 from toolgate.ledger.tally import catch_up, tally
@@ -36,6 +36,7 @@ SEGMENT_ROWS: Final = 256  # about 5 ms to verify and remove: what a call may ha
 TAIL_ROWS: Final = 1_000  # verified at every start
 ORPHAN_ROWS: Final = 10_000
 MOST_BEHIND: Final = 100_000  # rows the tables may be behind: a start reads them all, and memory counts their runs
+SWEPT_MS: Final = 10_000  # from one look at all runs to the next
 _FAULTS: Final = (sqlite3.Error, ValueError, OverflowError)  # the file's, and of values that cannot be in one
 
 COLUMNS: Final = "row, at_ms, kind, call, run, principal, operation, code, hash, line, redo"
@@ -63,6 +64,7 @@ class SqliteStore:
         self._idle_ms = 0
         self._not_swept = ""  # why, when it failed the last time
         self._swept = ""  # the last run whose balances were looked at
+        self._swept_ms: int | None = None  # when all were
         self._flushing = False
         self._distrusted = False
         self._lock = Lock(path)
@@ -124,7 +126,7 @@ class SqliteStore:
             self._watch.check()
             self._db.execute("begin immediate")
             tally(self._db, self._run_counts)  # when a run was last heard of
-            swept = sweep(self._db, now_ms, self._idle_ms, self._swept)
+            swept = self._sweep(now_ms)
             self._at("followed")
             self._db.execute("commit")
             self._run_counts = RunCounts()
@@ -134,6 +136,14 @@ class SqliteStore:
             raise failed from error
         self._swept = swept.last
         return swept.has_more
+
+    def _sweep(self, now_ms: int) -> Swept:
+        """Look for what is over, but now and then: that costs the more the more runs are open, whoever calls."""
+        if self._swept_ms is not None and abs(now_ms - self._swept_ms) < SWEPT_MS:
+            return Swept("", has_more=False)
+        swept = sweep(self._db, now_ms, self._idle_ms, self._swept)
+        self._swept_ms = None if swept.has_more else now_ms
+        return swept
 
     def oldest(self, keep: Keep, tip: Tip, now_ms: int) -> Segment | None:
         try:
