@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
-from toolgate.core import engine
+from toolgate.core import engine, strictjson
 from toolgate.core.bundle import Bundle
 from toolgate.core.catalog import Catalog
 from toolgate.core.codes import CODES
-from toolgate.core.judgements import Judgements
-from toolgate.core.model import EVERYTHING, Call, Facts, Freeze, Principal, Recovery, Refusal, Wire
+from toolgate.core.judgements import Fitting, Judgements
+from toolgate.core.model import (
+    EVERYTHING,
+    Call,
+    Facts,
+    Freeze,
+    Principal,
+    Recovery,
+    Refusal,
+    UpstreamRequest,
+    Wire,
+)
 
 
 def refusal(detail: str) -> Refusal:
@@ -49,6 +61,23 @@ def test_no_caller_makes_it_grow(keep: str):
 
     assert 0 < sum(memory.get(each) is said for each in asked) <= 128
     assert memory.get(wire("/" + "a" * 9000)) is None
+
+
+@pytest.mark.parametrize("element", [b"{}", b"[]", b"1.5", b'{"a":1}', b'"ab"', b"[ ]"])
+def test_what_is_remembered_takes_no_more_than_it_is_weighed(element: bytes):
+    """SECURITY: a body may take many times its length once it is decoded, and what an encoder wrote lies in still more."""
+    memory, elements = Judgements(), b",".join([element] * (8000 // (len(element) + 1)))
+    tracemalloc.start()
+    for number in range(100):
+        asked = wire(body=b"[%d,%b]" % (number, elements))
+        value, written = strictjson.read(asked.body)
+        sent = UpstreamRequest("POST", "/x", (), written)
+        memory.keep(asked, Fitting(None, {"body": value}, sent))  # type: ignore[arg-type]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert memory.get(asked) is not None
+    assert taken < 2.5 * (1 << 20)
 
 
 def test_headers_that_say_what_a_body_is_are_part_of_the_request():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from tests.support.statements import DIGEST, operation, policies, question, stat
 from toolgate.core.actions import arguments_kind
 from toolgate.core.conversion import Untold
 from toolgate.core.kinds import Field, Fields
+from toolgate.core.marks import weight_of
 from toolgate.core.model import Principal, Resource, RunFacts
 from toolgate.core.policy import Question
 from toolgate.core.projection import Projection
@@ -142,3 +144,29 @@ def test_a_mark_costs_no_more_than_it_must() -> None:
 
     assert told_by.mark(one) == told_by.mark(other)
     assert not any(isinstance(each, bytes) and each for each in told_by.mark(one))
+
+
+def test_a_mark_takes_no_more_than_it_is_weighed() -> None:
+    """SECURITY: lists are told by their bytes, which orjson leaves in up to sixty times their length."""
+    told_by = projection('context.args.body.tags.contains("x")')
+    asked = [question(QUERY, {"body": {"tags": [f"{number}-{each}" for each in range(50)]}}) for number in range(100)]
+    tracemalloc.start()
+    marks = [told_by.mark(each) for each in asked]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken < 2 * sum(weight_of(mark) + 500 for mark in marks)
+
+
+def test_a_run_that_completed_much_weighs_as_much() -> None:
+    """SECURITY: each completion makes another set, and a statement may read it whole."""
+    told_by = projection('context.run.completed == ["metrics.list"]')
+    completed = [f"metrics.{number}" for number in range(1000)]
+    tracemalloc.start()
+    run = RunFacts(completed=frozenset(completed))
+    mark, said = told_by.mark(question(QUERY, run=run)), sorted(run.completed)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(said) == 1000
+    assert taken < weight_of(mark) + 1600

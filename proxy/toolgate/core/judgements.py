@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _MOST: Final = 2 << 20  # bytes of memory, roughly: no caller can make it grow
 _LONGEST: Final = 8192  # bytes of path, query and body together: longer requests are rarely repeated byte for byte
 _EACH: Final = 3072  # what an entry weighs beside its text
-_PER_BYTE: Final = 8  # of text: as key, decoded, and as it is sent
+_PER_BYTE: Final = 8  # of path and query: as key, decoded, and as it is sent
+_PER_BODY_BYTE: Final = 26  # SECURITY: as much as the worst takes, `[{},{},…]`
 _UNKNOWN: Final = 128
 _LONGEST_UNKNOWN: Final = 2048
 
@@ -82,4 +83,4 @@ def _key(wire: Wire) -> Key:
 
 
 def _weight(key: Key, _: Judgement) -> int:
-    return _EACH + _PER_BYTE * (len(key[1]) + len(key[2]) + len(key[-1]))
+    return _EACH + _PER_BYTE * (len(key[1]) + len(key[2])) + _PER_BODY_BYTE * len(key[-1])

@@ -17,11 +17,15 @@ from toolgate.core.kinds import Fields, Kind
 from toolgate.core.model import Json
 from toolgate.core.policy import Question
 from toolgate.core.reads import RESERVED, Reads
+from toolgate.core.strictjson import compact
 
 Mark: TypeAlias = Callable[[Json], Hashable]
 MarkOfQuestion: TypeAlias = Callable[[Question], Hashable]
 
 _SCALARS: Final = frozenset({"text", "long", "flag", "decimal"})
+_PER_OPERATION: Final = (
+    80  # bytes, about, of one in a set, and in the list that the journal is told; its name is the bundle's
+)
 
 
 def mark_of(kind: Kind, want: Wanted) -> Mark | None:
@@ -64,17 +68,19 @@ def together(marks: Sequence[MarkOfQuestion]) -> MarkOfQuestion:
 
 def mark_by_telling(tell: Callable[[Json], Json]) -> Mark:
     """What is told, as bytes: the mark of everything that has no cheaper one."""
-    return lambda value: orjson.dumps(tell(value))
+    return lambda value: compact(orjson.dumps(tell(value)))
 
 
 def weight_of(marks: tuple[Hashable, ...]) -> int:
-    """How many bytes, about, the texts of marks take."""
+    """How many bytes, about, the texts and sets of marks take."""
     weight = 0
     for mark in marks:
         if isinstance(mark, (str, bytes)):
             weight += len(mark)
         elif isinstance(mark, tuple):
             weight += weight_of(mark)
+        elif isinstance(mark, frozenset):  # of operations; a run completes as many as there are
+            weight += _PER_OPERATION * len(mark)
     return weight
 
 

@@ -24,6 +24,7 @@ from toolgate.core.model import Json, Principal, Resource, RunFacts, new
 from toolgate.core.policy import Question
 from toolgate.core.reads import Reads
 from toolgate.core.recent import Recent
+from toolgate.core.strictjson import compact
 
 MOST_CONTEXT: Final = 32 << 10  # bytes: Cedar reads about 300 kB of context in 0.1 s, and nothing else runs meanwhile
 MOST_ID: Final = 4096  # characters of a resource's id
@@ -212,11 +213,6 @@ def _named(resource: Resource) -> str:
     if len(resource.id) > MOST_ID:
         raise Untold(f"has an id longer than the {MOST_ID} characters statements can be told").of("resource")
     return resource.id
-
-
-def compact(encoded: bytes) -> bytes:
-    """Copy what was encoded: an encoder's own bytes lie in a kilobyte each, and few others fit in what they leave of it."""
-    return bytes(memoryview(encoded))
 
 
 def _bounded(written: bytes) -> bytes:

@@ -54,7 +54,9 @@ def _read_plain(text: bytes) -> tuple[Json, bytes, bytes] | None:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
     bones = _bones(written)
-    return (value, written, bones) if written == text or bones == _bones(text) else None
+    if written == text:
+        return value, text, bones
+    return (value, compact(written), bones) if bones == _bones(text) else None
 
 
 def _read_any(text: bytes) -> tuple[Json, bytes, bytes]:
@@ -67,7 +69,12 @@ def _read_any(text: bytes) -> tuple[Json, bytes, bytes]:
     # jiter reads 1e999 as infinity and orjson writes infinity as null: a `null` more than came in gives it away.
     if b"null" in written and written.count(b"null") != text.count(b"null"):
         _require_finite(value)
-    return value, written, _bones(written)
+    return value, compact(written), _bones(written)
+
+
+def compact(encoded: bytes) -> bytes:
+    """Copy what was encoded and will be kept: orjson's own bytes lie in up to sixty times their length."""
+    return bytes(memoryview(encoded))
 
 
 def write(value: Json) -> bytes:

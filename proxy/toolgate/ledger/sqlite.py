@@ -13,7 +13,8 @@ and flushed that: the kernel reports a failed write-back once and then calls the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -62,7 +63,6 @@ class SqliteStore:
         self._at = at
         self._run_counts = RunCounts()
         self._idle_ms = 0
-        self._not_swept = ""  # why, when it failed the last time
         self._swept = ""  # the last run whose balances were looked at
         self._swept_ms: int | None = None  # when all were
         self._flushing = False
@@ -106,7 +106,7 @@ class SqliteStore:
 
     def write(self, rows: Sequence[Stored], taken: Sequence[Taken], *, flush: bool, moves: Sequence[Move] = ()) -> None:
         if self._run_counts.rows > MOST_BEHIND:
-            raise LedgerError(f"the journal's tables cannot be brought up to date: {self._not_swept}")
+            self._follow()
         try:
             self._watch.check()
             self._set_flush(flush)
@@ -124,16 +124,13 @@ class SqliteStore:
     def sweep(self, now_ms: int) -> bool:
         try:
             self._watch.check()
-            self._db.execute("begin immediate")
-            tally(self._db, self._run_counts)  # when a run was last heard of
-            swept = self._sweep(now_ms)
-            self._at("followed")
-            self._db.execute("commit")
+            with self._whole():
+                tally(self._db, self._run_counts)  # when a run was last heard of
+                swept = self._sweep(now_ms)
+                self._at("followed")
             self._run_counts = RunCounts()
         except _FAULTS as error:
-            failed = self._failed(error)
-            self._not_swept = str(failed)
-            raise failed from error
+            raise self._failed(error) from error
         self._swept = swept.last
         return swept.has_more
 
@@ -155,13 +152,12 @@ class SqliteStore:
         last = segment.to.row
         try:
             self._watch.check()
-            self._db.execute("begin immediate")
-            tally(self._db, self._run_counts)  # what goes stays counted
-            self._db.execute(_FORGET_ROWS, (last,))
-            self._db.execute("delete from events where row <= ?", (last,))
-            forget_runs(self._db, rows[-1][1], self._idle_ms)
-            self._insert(rows, None)
-            self._db.execute("commit")
+            with self._whole():
+                tally(self._db, self._run_counts)  # what goes stays counted
+                self._db.execute(_FORGET_ROWS, (last,))
+                self._db.execute("delete from events where row <= ?", (last,))
+                forget_runs(self._db, rows[-1][1], self._idle_ms)
+                self._insert(rows, None)
             self._run_counts = RunCounts()
             self._run_counts.add(rows)
         except _FAULTS as error:
@@ -176,19 +172,38 @@ class SqliteStore:
     def _write_together(
         self, rows: Sequence[Stored], redo: bytes | None, turns: Sequence[Stored], kept: Sequence[Kept]
     ) -> None:
+        with self._whole():
+            self._insert(rows, redo)
+            for row in turns:
+                turn(self._db, row)
+            for move in kept:
+                keep(self._db, move)
+            self._at("inserted")
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """One transaction. INVARIANT: whatever breaks, also a defect, none is left open: what is written next would be in it."""
         self._db.execute("begin immediate")
-        self._insert(rows, redo)
-        for row in turns:
-            turn(self._db, row)
-        for move in kept:
-            keep(self._db, move)
-        self._at("inserted")
-        self._db.execute("commit")
+        try:
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            with suppress(sqlite3.Error):  # what went wrong first is what is told; `_failed` tries again
+                self._db.rollback()
+            raise
+
+    def _follow(self) -> None:
+        """Bring the tables up to date before more is written: a sweep could not, and what waits for them is bounded."""
+        try:
+            with self._whole():
+                tally(self._db, self._run_counts)
+        except _FAULTS as error:
+            raise LedgerError(f"the journal's tables cannot be brought up to date: {reason(error)}") from error
+        self._run_counts = RunCounts()
 
     def _catch_up(self, tip: Tip) -> None:
-        self._db.execute("begin immediate")
-        catch_up(self._db, tip.row)
-        self._db.execute("commit")
+        with self._whole():
+            catch_up(self._db, tip.row)
 
     def _insert(self, rows: Sequence[Stored], redo: bytes | None) -> None:
         self._db.execute(_insert(len(rows)), _bound(rows, redo))
