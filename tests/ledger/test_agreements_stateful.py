@@ -143,6 +143,8 @@ class AgreementsMachine(RuleBasedStateMachine):
         name = data.draw(st.sampled_from([None, *unused]))
         charge = () if name is None else (Charge(f"a:{name}", 1, 1),)
         state, attempts = self.model.steps.get((plan_of(run), step), (None, 0))
+        if self.begun.get((plan_of(run), step), 0) == MOST:
+            return  # whoever decides after a restart knows of all that began before it, and wants none of their numbers
         # whoever decided before the one that runs began wants its number; nobody wants one more than there are
         number = attempts if state == "running" else min(attempts + 1, MOST)
         guards = (*guards_of(step, number, plan_of(run)), *charge)

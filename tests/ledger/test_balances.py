@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from toolgate.core.guards import first_short
 from toolgate.core.model import Charge, Guard, Pace, Place, Rolling, Short
 from toolgate.ledger.balances import Balances, Window
-from toolgate.ledger.taken import Taken, changes_of, sum_of
+from toolgate.ledger.redo import redo_of, redone
+from toolgate.ledger.taken import Taken, changes_of
 
 AT_MS = 1_700_000_000_000
 BUCKET = AT_MS // 1000
@@ -99,7 +100,8 @@ def test_what_is_written_together_is_the_sum_of_what_was_taken(asked: list[list[
     expected: dict[tuple[str, int], int] = {}
     for change in (change for each in taken for change in changes_of(each)):
         expected[change.key, change.bucket] = expected.get((change.key, change.bucket), 0) + change.amount
-    found = sum_of(taken)
+    redo = redo_of(taken, ())
+    found = redone([] if redo is None else [redo]).changes()
 
     assert {at: amount for at, amount in expected.items() if amount} == {
         (key, bucket): amount for key, bucket, amount, _ in found

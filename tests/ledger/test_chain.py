@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.ledger.world import decided, finished, opened, take
 
-from toolgate.core.journal import Body, Broken, Head, Verified, encode
+from toolgate.core.journal import Body, Broken, Head, Verified, encode, timestamp
+from toolgate.core.model import Event
 from toolgate.ledger import FileJournal
-from toolgate.ledger.chain import Tip, check, extend
+from toolgate.ledger.chain import Tip, check, extend, parse
 
 HALF = 20
 
@@ -192,6 +193,13 @@ def test_a_forged_line_with_its_right_hash_is_an_answer(copy: Path) -> None:
     for line in nonsense:
         forged = (*rows[1][:8], hashlib.sha256(line).digest(), line)
         assert isinstance(check([rows[0], forged, rows[2]]), Broken)
+
+
+def test_each_line_says_its_own_time() -> None:
+    """Rows of one group are of different times, and of the same."""
+    times_ms = [-1, 0, 0, 1_763_827_200_123, 1_763_827_200_124, 1_763_827_200_123]
+    _, rows = extend(Tip(writer="w"), [encode(Event("Filler", at_ms, {})) for at_ms in times_ms])
+    assert [timestamp(at_ms) for at_ms in times_ms] == [parse(row[9])["at"] for row in rows]
 
 
 def bodies(count: int) -> list[Body]:

@@ -18,7 +18,7 @@ from toolgate.ledger.chain import Stored
 from toolgate.ledger.moves import Began, Ended, Followed, Unused, Used
 from toolgate.ledger.redo import redo_of, redone
 from toolgate.ledger.sqlite import MOST_BEHIND, SWEPT_MS, SqliteStore
-from toolgate.ledger.taken import PLAIN, Change, Taken, change_of, sum_of
+from toolgate.ledger.taken import PLAIN, Change, Taken, change_of
 from toolgate.ledger.writer import PRUNE_EVENTS
 from toolgate.ports import LedgerError
 
@@ -101,7 +101,14 @@ async def test_a_file_of_the_format_before_is_read_and_taken_over(path: Path) ->
     assert expected == (journal.events(ledger_filter(run="run_1")), journal.runs(), journal.balances(START_MS))
 
 
-@pytest.mark.parametrize("redo", ["x", "[]", '[[["k"]],{},[]]', '[[],{},[["gone","c"]]]', "[[],[],[]]", "7"])
+@pytest.mark.parametrize(
+    "redo",
+    [
+        "x", "7", "[]",
+        '[1,[["k"]],[],{},[]]', '["x",[["k",5,1,60]],[],{},[]]', '[1,[["k",5,1,"60"]],[],{},[]]', "[1,[[[],5,1,60]],[],{},[]]",
+        '[1,[],[["k"]],{},[]]', "[1,[],[],[],[]]", '[1,[],[],{},[["gone","c"]]]', "[1,[],[],{},[[]]]",
+    ],
+)  # fmt: skip
 async def test_a_damaged_redo_keeps_a_gate_from_starting(path: Path, redo: str) -> None:
     """What cannot be read is not passed over: balances would be too low."""
     held = opened(path)
@@ -176,7 +183,9 @@ def test_turns_of_steps_are_not_kept(path: Path) -> None:
     """A number is asked for once: the step itself keeps how many there were, also when one was never sent."""
     turn, paid = Charge("p:plan_1:s#1", 1, 1), Charge("b:all:usd", 5, 10)
     taken = [Taken((), (turn, paid), START_MS), Taken((change_of(turn, -1, START_MS),))]
-    assert [("b:all:usd", PLAIN, 5, None)] == sum_of(taken)
+    redo = redo_of(taken, ())
+    assert redo is not None
+    assert [Change("b:all:usd", PLAIN, 5)] == redone([redo]).changes()
 
 
 def filler(row: int) -> Stored:

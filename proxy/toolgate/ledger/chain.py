@@ -9,7 +9,6 @@ where the gate cannot reach, and `verify --head` shows a forged or shortened cha
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -46,27 +45,31 @@ def extend(tip: Tip, bodies: Iterable[Body]) -> tuple[Tip, list[Stored]]:
     """Write bodies as the next lines of a chain; nothing is kept until the store has them."""
     row, writer, seq, prev = tip.row, tip.writer, tip.seq, tip.hash
     rows: list[Stored] = []
+    now_ms: int | None = None  # events of one millisecond come side by side
+    now = ""
     for body in bodies:
+        kind, at_ms, call, run, principal, operation, code, _, _ = body
         row += 1
         seq += 1
-        payload = line(body, writer, seq, timestamp(body.at_ms), prev)
-        hashed = _hashed(payload)
-        prev = hashed.hexdigest()
-        rows.append(
-            (row, body.at_ms, body.kind, body.call, body.run, body.principal, body.operation, body.code,
-             hashed.digest(), payload)
-        )  # fmt: skip
+        if at_ms != now_ms:
+            now_ms, now = at_ms, timestamp(at_ms)
+        payload = line(body, writer, seq, now, prev)
+        digest = _digest(payload)
+        prev = digest.hex()
+        rows.append((row, at_ms, kind, call, run, principal, operation, code, digest, payload))
     return Tip(row, writer, seq, prev), rows
 
 
-def _hashed(payload: bytes) -> hashlib._Hash:
+def _digest(payload: bytes) -> bytes:
     """The digest of a line. A long one is hashed in pieces: from 2,048 bytes on `hashlib` gives up the interpreter lock,
     and whoever has it back in a busy process has waited for longer than any hashing takes.
     """
+    if len(payload) <= _PIECE:
+        return sha256(payload).digest()
     hashed = sha256(payload[:_PIECE])
     for at in range(_PIECE, len(payload), _PIECE):
         hashed.update(payload[at : at + _PIECE])
-    return hashed
+    return hashed.digest()
 
 
 class Check:

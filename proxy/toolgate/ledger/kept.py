@@ -89,8 +89,10 @@ def follow(db: sqlite3.Connection, moves: Iterable[Followed]) -> None:
     steps: dict[tuple[str, str], list[Began | Ended]] = {}
     for move in moves:
         match move:
-            case Began(_, plan, step) | Ended((_, plan, step)):
-                steps.setdefault((plan, step), []).append(move)
+            case Began():
+                steps.setdefault(move[1:], []).append(move)
+            case Ended():
+                steps.setdefault(move.began[1:], []).append(move)
             case Used(approval, by):
                 db.execute("insert or ignore into uses values (?, ?)", (approval, by))
             case Unused(approval, by):
@@ -103,12 +105,12 @@ def follow(db: sqlite3.Connection, moves: Iterable[Followed]) -> None:
 def _follow_steps(db: sqlite3.Connection, steps: Mapping[tuple[str, str], list[Began | Ended]]) -> None:
     whole: list[tuple[str, ...]] = []  # of one attempt that began and ended, as nearly all: what was before is not read
     others: list[tuple[object, ...]] = []
-    for at in sorted(steps):
-        first, last = steps[at][0], steps[at][-1]
-        if len(steps[at]) == 2 and isinstance(last, Ended) and first == last.began and last.state is not None:  # noqa: PLR2004
-            whole.append((*at, last.state, _outputs(last.outputs), last.began.call))
+    for at, moves in steps.items():
+        first, last = moves[0], moves[-1]
+        if len(moves) == 2 and isinstance(last, Ended) and first == last.began and last.state is not None:  # noqa: PLR2004
+            whole.append((*at, last.state, _outputs(last.outputs), first.call))
         else:
-            others += _moved(db, at, steps[at])
+            others += _moved(db, at, moves)
     db.executemany(_DONE, whole)
     db.executemany(_PUT, others)
 

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from toolgate.core.model import Charge, Rolling
+from toolgate.core.model import Rolling
 from toolgate.core.window import CALENDARS, period
 
 _DAY_MS: Final = 86_400_000
@@ -59,11 +59,11 @@ def run_in(key: str) -> str | None:
     return found[0] if found else None
 
 
-def until_ms(charge: Charge, at_ms: int) -> int | None:
+def until_ms(key: str, rolling: Rolling | None, at_ms: int) -> int | None:
     """When nobody asks any more for what is taken at that time; None: time alone does not bring that."""
-    if charge.rolling is not None:
-        return left_ms(charge.rolling, at_ms)
-    return at_ms + _LONGEST_MS if has_period(charge.key) else None
+    if rolling is not None:
+        return left_ms(rolling, at_ms)
+    return at_ms + _LONGEST_MS if has_period(key) else None
 
 
 def left_ms(rolling: Rolling, at_ms: int) -> int:

@@ -237,9 +237,9 @@ class QueuedLedger:
             self._writer.put(pending)
 
     def _settled(self, entries: list[Entry], why: str | None) -> None:
+        self._events -= len(entries)
+        self._size -= sum([len(entry.body.front) for entry in entries])
         for entry in entries:
-            self._events -= 1
-            self._size -= entry.size
             if why is not None:
                 self._take_back(entry)
             else:

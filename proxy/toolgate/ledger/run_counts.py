@@ -31,26 +31,24 @@ class RunCounts:
 
     def add(self, rows: Sequence[Stored]) -> None:
         """Count rows that are committed."""
-        for row in rows:
-            kind, run, code = row[2], row[4], row[7]
+        self.rows += len(rows)
+        for self.row, at_ms, kind, _, run, _, operation, code, _, line in rows:
             if run is None:
                 continue
-            self._heard[run] = max(self._heard.get(run, 0), row[1])
+            if at_ms > self._heard.get(run, 0):
+                self._heard[run] = at_ms
             if kind != "Decided" and (kind != "Finished" or code is not None):
                 continue
-            key = run, row[6] or ""
+            key = run, operation or ""
             count = self._counts.get(key)
             if count is None:
                 count = self._counts[key] = _Count()
             if kind == "Finished":
-                count.is_completed = count.is_completed or completes(parse(row[9]))
+                count.is_completed = count.is_completed or completes(parse(line))
             elif code is None:
                 count.permits += 1
             else:
                 count.refusals += 1
-        self.rows += len(rows)
-        if rows:
-            self.row = rows[-1][0]
 
     def told(self) -> Iterator[tuple[str, str, int, int, bool]]:
         """Yield run, operation, permits, refusals, and whether it was completed."""
