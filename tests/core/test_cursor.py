@@ -189,6 +189,24 @@ def test_a_named_step_is_that_one_or_nothing(bundle: Bundle) -> None:
     refused(run.decide("m.query", query("eu"), step="us"), "plan.arguments_changed")
 
 
+def test_a_request_that_comes_again_is_no_step_that_says_something_else(bundle: Bundle) -> None:
+    """That its arguments were found to be those of one step says nothing of the next; a number is one kind and no other."""
+    following = follow(
+        bundle,
+        step("a", arguments={"body": {"cluster": "x"}}),
+        step("again", arguments={"body": {"cluster": "x"}}),
+        step("b", arguments={"body": {"cluster": "y"}}),
+    )
+    again = call(bundle, "m.query", {"body": {"cluster": "x"}})
+    for named, expected in (("a", "a"), ("again", "again"), ("b", "plan.arguments_changed"), ("a", "a")):
+        valid = again._replace(call=again.call._replace(step=named))
+        decision = engine.decide(valid, following.facts, bundle)
+        actual = decision.code.code if isinstance(decision, Refusal) else decision.step and decision.step.step
+        assert expected == actual
+    assert again.fitting is not None
+    assert ((("body", b'{"cluster":"x"}'),)) == again.fitting.literals
+
+
 def test_a_failed_step_is_tried_again_while_attempts_are_left(bundle: Bundle) -> None:
     """A read has three of them; then it failed, and so did what waits for it."""
     run = follow(bundle, EU, DETECT)

@@ -42,7 +42,7 @@ RULINGS = [
     ("no permit", question(PUBLISH), Ruling("not_allowed")),
     ("not that role", question(QUERY, principal=Principal("eve")), Ruling("not_allowed")),
     ("a forbid wins, and before asking anybody", question(REMOVE, resource=metric(tier="critical")), Ruling("denied", ("critical-metrics-stay",))),
-    ("a person must", question(REMOVE, resource=metric(tier="low")), Ruling("approval", ("big-changes-need-a-person",), permits=("digest-agent-removes",))),
+    ("a person must", question(REMOVE, resource=metric(tier="low")), Ruling("approval", ("big-changes-need-a-person",), heard=("big-changes-need-a-person", "digest-agent-removes"))),
     ("nobody is asked where it would not help", question(REMOVE, principal=Principal("eve"), resource=metric(tier="low")), Ruling("not_allowed")),
     ("elsewhere nobody must", question(REMOVE, environment="dev", resource=metric(tier="low")), Ruling("allowed", ("digest-agent-removes",))),
     ("audit tells what it would be", question(REMOVE, environment="dev", resource=metric(tier="mid")), Ruling("allowed", ("digest-agent-removes",), shadow=Ruling("denied", ("soon-only-low",)))),

@@ -31,11 +31,11 @@ _REPEAT: Final = "this same call"
 
 def approved(permit: Permit, facts: Facts, bundle: Bundle) -> Permit | Refusal:
     """The permit with the approval that it uses up, or why a person is waited for. Only for a permit that `asks`."""
-    asks = [bundle.policies.statements[each] for each in permit.asks]
     whole = _approval_of_plan(permit, facts, bundle)
-    if whole is not None and {each.approval for each in asks}.issubset(whole.asking.roles):
+    if whole is not None:
         valid, guards, statements, shadow, _, step, _, ids, lasting = permit
         return new(Permit, (valid, guards, statements, shadow, _read(permit, whole), step, whole.id, ids, lasting))
+    asks = [bundle.policies.statements[each] for each in permit.asks]
     asking, approvals, at_ms = _asking(permit, asks, facts, bundle), facts.approvals, permit.valid.call.at_ms
     known = approvals.of(asking.digest, at_ms) if approvals is not None else None
     found = reviewed(asking, known, _matter(permit, asks, facts, bundle))
@@ -128,17 +128,21 @@ def _relies_on(permit: Permit, facts: Facts, bundle: Bundle) -> str:
 def _approval_of_plan(permit: Permit, facts: Facts, bundle: Bundle) -> Approval | None:
     """The approval of the run's plan as a whole, where the plan says this call in every argument.
 
-    SECURITY: what a plan leaves open nobody has seen, so nobody has agreed to it.
+    SECURITY: what a plan leaves open nobody has seen, so nobody has agreed to it; nor has a role that was not asked.
     """
     plan, step = facts.plan, permit.step
     if plan is None or step is None or plan.locked.approval is None or facts.approvals is None:
         return None
-    planned = bundle.courses.of(plan.locked, bundle).step(step.step)
-    if not permit.valid.arguments.keys() <= planned.arguments.keys():
+    valid, planned = permit.valid, bundle.courses.of(plan.locked, bundle).step(step.step)
+    if not valid.arguments.keys() <= planned.arguments.keys():
         return None
-    approval = facts.approvals.by_id(plan.locked.approval, permit.valid.call.at_ms)
+    approval = facts.approvals.by_id(plan.locked.approval, valid.call.at_ms)
     if approval is None or approval.state != "used" or approval.asking.kind not in _OF_PLANS:
         return None
+    statements, roles = bundle.policies.statements, approval.asking.roles
+    for each in permit.asks:
+        if statements[each].approval not in roles:
+            return None
     return approval
 
 

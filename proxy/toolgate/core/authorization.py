@@ -47,9 +47,11 @@ def authorized(valid: ValidCall, resources: Iterable[Resource], facts: Facts, bu
     ruled = list(map(bundle.policies.ruled, questions))
     first = ruled[0].ruling
     read = _read(ruled[0].read, valid.call, questions, facts, bundle)
-    if len(ruled) == 1 and first.shadow is None and first.kind != "approval":  # nearly always
+    if len(ruled) == 1 and first.shadow is None:  # nearly always
         if first.kind == "allowed":
             return new(Permit, (valid, (), first.statements, None, read, None, None, (), None))
+        if first.kind == "approval":
+            return new(Permit, (valid, (), first.heard, None, read, None, None, first.statements, None))
         return _told_again(valid, first, questions[0].resource, read, bundle)
     return _together(valid, questions, [each.ruling for each in ruled], read, bundle)
 
@@ -160,9 +162,9 @@ def _on(resource: Resource | None) -> str:
 
 
 def _statements(rulings: Sequence[Ruling]) -> tuple[str, ...]:
-    if len(rulings) == 1 and not rulings[0].permits:
-        return rulings[0].statements
-    return tuple(sorted({each for ruling in rulings for each in (*ruling.statements, *ruling.permits)}))
+    if len(rulings) == 1:
+        return rulings[0].heard or rulings[0].statements
+    return tuple(sorted({each for ruling in rulings for each in ruling.heard or ruling.statements}))
 
 
 def _shadow(rulings: Sequence[Ruling]) -> Shadow | None:

@@ -34,6 +34,7 @@ from toolgate.core.reliance import relies_on
 if TYPE_CHECKING:
     from toolgate.core.bundle import Bundle
     from toolgate.core.catalog import Operation
+    from toolgate.core.judgements import Literals
     from toolgate.core.plan import Attempted, LockedPlan, Plan, Step
 
 _MOST_KEPT: Final = 32 << 20  # bytes that kept courses weigh
@@ -54,6 +55,7 @@ class Station(NamedTuple):
     wanted: Wanted | None  # its outputs that later steps read
     budget: tuple[tuple[str, int], ...]  # by dimension, in its own unit
     is_idempotent: bool
+    literals: Literals | None  # all that it says of arguments, where that is nothing but literals
 
     def takes(self, arguments: Mapping[str, Json], answers: Answers) -> bool:
         """Whether a call's arguments are what the step says, as far as that is known yet."""
@@ -61,11 +63,13 @@ class Station(NamedTuple):
             if name not in arguments:
                 return False
             value = arguments[name]
-            kind = type(value)
-            if type(each) is Equal and (kind is str or kind is int):  # nearly always
-                if value != each.value or kind is not type(each.value):
+            if type(each) is not Equal:
+                if not fits(each, value, answers):
                     return False
-            elif not fits(each, value, answers):
+            elif type(value) is str or type(value) is int:  # nearly always
+                if value != each.value or type(value) is not type(each.value):
+                    return False
+            elif text_of(value) != each.written:
                 return False
         return True
 
@@ -140,7 +144,13 @@ def station(step: Step, operation: Operation | None, places: Mapping[str, int], 
         None,
         tuple((name, amount) for name, text in step.budget.items() if (amount := amount_in(name, text)) is not None),
         operation is not None and is_idempotent(operation),
+        _literals(pins),
     )
+
+
+def _literals(pins: Sequence[tuple[str, Pin]]) -> Literals | None:
+    said = tuple((name, each.written) for name, each in pins if isinstance(each, Equal))
+    return said if len(said) == len(pins) else None
 
 
 def amount_in(dimension: str, text: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from toolgate.core import waypoints
 from toolgate.core.budget import BYTES, Uncounted, amount_of, exhausted_step, uncounted
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
     from toolgate.core.course import Course, Station
     from toolgate.core.model import Facts
+    from toolgate.core.pinned import Answers
 
+_Chosen: TypeAlias = tuple[int, Iterable[str]]  # the place of a step, and the steps that had to do with the choice
 _NEVER: Final = Attempted()
 _OF_BYTES: Final = f":{BYTES}"
 # Several steps fit and none may be called now: the first of these states that one of them is in tells why.
@@ -84,13 +86,12 @@ def _spent(permit: Permit, taking: Taking, short: Short, plan: PlanFacts, bundle
 
 def _followed(permit: Permit, follow: Follow) -> Permit | Refusal:
     """The permit as an attempt at a step of the plan, or why it is none."""
-    fitting = waypoints.outdated(follow) or _fitting(follow)
-    if isinstance(fitting, Refusal):
-        return fitting._replace(read=_read(permit, follow.plan))
-    chosen = _chosen(follow, fitting)
-    if isinstance(chosen, Refusal):
-        return chosen._replace(read=_read(permit, follow.plan))
-    return _taking(permit, follow, chosen, _read(permit, follow.plan, _weighed(follow, fitting)))
+    named = follow.valid.call.step
+    found = waypoints.outdated(follow) or (_inferred(follow) if named is None else _named(follow, named))
+    if isinstance(found, Refusal):
+        return found._replace(read=_read(permit, follow.plan))
+    at, weighed = found
+    return _taking(permit, follow, at, _read(permit, follow.plan, weighed))
 
 
 def _is_free(valid: ValidCall, rules: PlanRules) -> bool:
@@ -107,8 +108,6 @@ def _read(permit: Permit, plan: PlanFacts, steps: Iterable[str] | None = None) -
 def _weighed(follow: Follow, fitting: Sequence[int]) -> Iterable[str]:
     """The steps that had to do with which step a permitted call is. INVARIANT: without the others it is decided the same."""
     valid, course = follow.valid, follow.course
-    if valid.call.step is not None:
-        return course.stations[fitting[0]].judges
     lanes = (course.by_operation.get(each.operation.key) for each in (valid, *valid.also))
     found = [lane.reads for lane in lanes if lane is not None]
     found += [course.stations[at].judges for at in fitting]
@@ -125,11 +124,18 @@ def _without_plan(valid: ValidCall, rules: PlanRules) -> Refusal | None:
     return waypoints.no_plan(valid, call.step if needing is None else None)
 
 
+def _inferred(follow: Follow) -> _Chosen | Refusal:
+    """The step that a call is which names none."""
+    fitting = _fitting(follow)
+    if isinstance(fitting, Refusal):
+        return fitting
+    at = _chosen(follow, fitting)
+    return at if isinstance(at, Refusal) else (at, _weighed(follow, fitting))
+
+
 def _chosen(follow: Follow, fitting: Sequence[int]) -> int | Refusal:
     """The place of the step that this call is, of those that it fits."""
     steps, stations = follow.plan.steps, follow.course.stations
-    if len(fitting) == 1:
-        return fitting[0] if _is_ready(follow.course, fitting[0], steps) else _not_now(follow, fitting)
     ready_now = [at for at in fitting if _is_ready(follow.course, at, steps)]
     if not ready_now:
         return _not_now(follow, fitting)
@@ -139,10 +145,8 @@ def _chosen(follow: Follow, fitting: Sequence[int]) -> int | Refusal:
 
 
 def _fitting(follow: Follow) -> list[int] | Refusal:
-    """The step the call names, or every step of its operation that it may be by its arguments."""
+    """Every step of its operation that a call may be by its arguments."""
     valid, answers, course, _ = follow
-    if valid.call.step is not None:
-        return _named(follow, valid.call.step)
     meant = [(each, course.by_operation.get(each.operation.key)) for each in (valid, *valid.also)]
     lanes = [(each.arguments, lane) for each, lane in meant if lane is not None]
     if not lanes:
@@ -153,7 +157,8 @@ def _fitting(follow: Follow) -> list[int] | Refusal:
     return waypoints.changed(follow, [(at, given) for given, lane in lanes for at in lane.places], _all(follow))
 
 
-def _named(follow: Follow, named: str) -> list[int] | Refusal:
+def _named(follow: Follow, named: str) -> _Chosen | Refusal:
+    """The step that a call names."""
     valid, answers, course, _ = follow
     at = course.places.get(named)
     if at is None:
@@ -164,9 +169,22 @@ def _named(follow: Follow, named: str) -> list[int] | Refusal:
         own = next((each for each in valid.also if each.operation.key == station.step.operation), None)
     if own is None:
         return waypoints.misnamed(follow, named, at, _all(follow))
-    if station.takes(own.arguments, answers):
-        return [at]
-    return waypoints.changed(follow, [(at, own.arguments)], _all(follow))
+    if not _is_said(own, station, answers):
+        return waypoints.changed(follow, [(at, own.arguments)], _all(follow))
+    return (at, station.judges) if _is_ready(course, at, answers.steps) else _not_now(follow, (at,))
+
+
+def _is_said(valid: ValidCall, station: Station, answers: Answers) -> bool:
+    """Whether a call's arguments are what the step says; where it says literals alone, the same request is not held to them again."""
+    fitting, literals = valid.fitting, station.literals
+    if fitting is None or literals is None:
+        return station.takes(valid.arguments, answers)
+    if fitting.literals == literals:
+        return True
+    if not station.takes(valid.arguments, answers):
+        return False
+    fitting.literals = literals
+    return True
 
 
 def _is_ready(course: Course, at: int, steps: Mapping[str, Attempted]) -> bool:
@@ -237,19 +255,18 @@ def _are_alike(stations: Iterable[Station]) -> bool:
 
 
 def _taking(permit: Permit, follow: Follow, at: int, read: Mapping[str, Json]) -> Permit | Refusal:
+    valid, guards, statements, shadow, _, _, approval, asks, _ = permit
     station, plan = follow.course.stations[at], follow.plan.locked.id
     step = station.step
-    budget = _budget(station, permit.valid, plan) if station.budget else ()
+    budget = _budget(station, valid, plan) if station.budget else ()
     if isinstance(budget, Uncounted):
-        return uncounted(permit.valid, budget)._replace(read=read)
+        return uncounted(valid, budget)._replace(read=read)
     attempt = follow.plan.steps.get(step.id, _NEVER).attempts + 1
     of_bytes = tuple([charge for charge in budget if charge.key.endswith(_OF_BYTES)]) if budget else ()
     taking = new(Taking, (plan, step.id, attempt, station.wanted, step.timeout_ms, of_bytes))
     # INVARIANT: one attempt by each number; who takes the next number knows how the one before has ended
     turn = new(Charge, (f"p:{plan}:{step.id}#{attempt}", 1, 1, None))
-    guards = (*permit.guards, turn, *budget)
-    valid, _, statements, shadow, _, _, approval, asks, _ = permit
-    return new(Permit, (valid, guards, statements, shadow, read, taking, approval, asks, None))
+    return new(Permit, (valid, (*guards, turn, *budget), statements, shadow, read, taking, approval, asks, None))
 
 
 def _budget(station: Station, valid: ValidCall, plan: str) -> Sequence[Charge] | Uncounted:

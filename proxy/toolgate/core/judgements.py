@@ -30,13 +30,16 @@ Key: TypeAlias = tuple[str, str, str, str | None, str | None, bytes]
 About: TypeAlias = tuple[Mapping[str, Mapping[str, ResourceCatalogue]], tuple[Resource, ...]]
 
 
+Literals: TypeAlias = tuple[tuple[str, bytes], ...]  # values as texts, by argument
+
+
 class Fitting:
     """Arguments that fit an operation and the request that says them. What follows from them alone is made once.
 
     INVARIANT: `arguments` and what is in them are never changed: many calls may share them.
     """
 
-    __slots__ = ("about", "arguments", "digest", "operation", "request", "said")
+    __slots__ = ("about", "arguments", "digest", "literals", "operation", "request", "said")
 
     def __init__(self, operation: Operation, arguments: Mapping[str, Json], request: UpstreamRequest) -> None:
         self.operation = operation
@@ -44,6 +47,7 @@ class Fitting:
         self.request = request
         self.about: About | None = None  # by `core.environment`, when it is first looked up
         self.digest = ""  # by `core.loop`, when it is first counted
+        self.literals: Literals | None = None  # by `core.cursor`: those of a step that these are the arguments of
         self.said: Mapping[str, Json] | None = None  # by `core.events`, when it is first written
 
 

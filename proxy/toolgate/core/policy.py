@@ -60,7 +60,7 @@ class Ruling(NamedTuple):
     statements: tuple[str, ...] = ()  # ids, sorted: permits that allow, forbids that deny or ask, or what erred
     detail: str = ""  # for `error`: what went wrong and where, in words for the operator; never a value
     shadow: Ruling | None = None  # what it would be with the audit statements enforced, where that differs
-    permits: tuple[str, ...] = ()  # for `approval`: those that allow it once a person agrees
+    heard: tuple[str, ...] = ()  # for `approval`, sorted: those that ask and those that allow it once a person agrees
 
 
 NOT_ALLOWED: Final = Ruling("not_allowed")

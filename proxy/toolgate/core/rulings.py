@@ -114,7 +114,9 @@ class Rulings:
         if plain:
             return Ruling("denied", plain)
         rest = self._ruling(self._judged(self._plain, told)) if self._plain else NOT_ALLOWED
-        return Ruling("approval", ruling.statements, permits=rest.statements) if rest.kind == "allowed" else rest
+        if rest.kind != "allowed":
+            return rest
+        return Ruling("approval", ruling.statements, heard=tuple(sorted({*ruling.statements, *rest.statements})))
 
     def _judged(self, ids: Ids, told: Told) -> cedar.Verdict:
         try:

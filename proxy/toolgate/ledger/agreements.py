@@ -145,17 +145,15 @@ class Agreements:
         attempt = self.plans.attempt(call)
         if attempt is None and "step" in event.data:  # it began at another gate of the store
             attempt = began(event)
-        if attempt is None and approval is None:
-            return _NOTHING
-        moves: list[Move] = []
+        moves: tuple[Move, ...] = _NOTHING
         if attempt is not None:
             end = ended(attempt, event.data)
             self.plans.end(end)
-            moves.append(end)
+            moves = (end,)
         if approval is not None and event.data.get("sent") == "no":
             self.requests.unuse(approval, call)
-            moves.append(Unused(approval, call))
-        return tuple(moves)
+            moves = (*moves, Unused(approval, call))
+        return moves
 
     def _lock(self, event: Event) -> tuple[Move, ...]:
         """A plan; or the name of what another gate keeps."""
