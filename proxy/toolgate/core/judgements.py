@@ -15,7 +15,7 @@ from toolgate.core.recent import Recent
 if TYPE_CHECKING:
     from toolgate.core.catalog import Operation
 
-_MOST: Final = 2 << 20  # bytes of memory, roughly: no caller can make it grow
+_MOST: Final = 8 << 20  # bytes of memory, roughly, while calls differ: no caller can make it grow
 _LONGEST: Final = 8192  # bytes of path, query and body together: longer requests are rarely repeated byte for byte
 _EACH: Final = 3072  # what an entry weighs beside its text
 _PER_BYTE: Final = 8  # of path and query: as key, decoded, and as it is sent
