@@ -83,7 +83,7 @@ def test_every_request_of_the_gate_with_everything_on_has_the_token() -> None:
 def test_a_short_run_measures_every_case() -> None:
     """Upstream, pass-through, gate and load generator work together; a wrong status would stop the run."""
     report = run(Effort(rounds=1, seconds=0.2, sizes=(10, 1000), warm_up_s=0.1, open_runs=100), with_gate=True)
-    assert len(report.cases()) == 19
+    assert len(report.cases()) == 22
     assert [entry.count for entry in report.runs] == [100, 100]
     assert all(entry.figures["cpu_us"] > 0 for entry in report.measured)
     assert json.dumps(report.as_json())
